@@ -1,0 +1,172 @@
+"""Every error farm raises, with the two answers a caller needs: may I try again, and whose fault was it.
+
+    FarmError                        retry  fault   exit  code
+    +- InputError                    no     input    2    usage
+    |  +- InvalidSubject             no     input    2    invalid-subject
+    |  +- PayloadTooLarge            no     input    2    payload-too-large
+    |  +- UnknownBroker              no     input    2    unknown-broker
+    |  +- BadComponent               no     guest   65    bad-component      text, core module, missing import, bad handler
+    |  +- SourceMissing              no     input   66    source-missing     no manifest, no .wasm, no handler
+    |  +- NotPermitted               no     input   77    not-permitted
+    |  +- ManifestError              no     input   78    manifest           all problems of a manifest at once
+    +- BrokerError                   yes    broker  69    broker
+    |  +- BrokerUnavailable          yes    broker  69    broker-unavailable
+    |  +- BrokerFull                 yes    broker  75    full
+    +- NotRunning                    yes    input   69    not-running
+    +- PortTaken                     yes    input   69    port-taken
+    +- AlreadyRunning                yes    input   75    already-running
+    +- Unanswered                    yes    us      75    unanswered         a process of the farm gave no answer in time
+    +- WireError                     no     us      70    wire               a frame that does not parse
+    +- Internal                      no     us      70    internal
+
+What a guest did wrong in a call is no exception but a value: `farm.invocation.Failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Fault = Literal["input", "guest", "broker", "us"]
+
+
+def printable(text: str) -> str:
+    """`text` with control characters escaped: what may reach a terminal or a log line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, said in the one format: `what (where): why. what to do`."""
+
+    what: str
+    where: str = ""
+    why: str = ""
+    todo: str = ""
+
+    def __str__(self) -> str:
+        line = self.what
+        if self.where:
+            line += f" ({self.where})"
+        if self.why:
+            line += f": {self.why}"
+        if self.todo:
+            line += f". {self.todo}"
+        return printable(line)
+
+
+class FarmError(Exception):
+    """Base of all. `problems` holds one entry for each line that a person is shown."""
+
+    retry: ClassVar[bool] = False
+    fault: ClassVar[Fault] = "us"
+    exit_code: ClassVar[int] = 70
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems: Sequence[Problem] = tuple(p if isinstance(p, Problem) else Problem(p) for p in problems)
+        super().__init__("; ".join(str(p) for p in self.problems))
+
+
+class Internal(FarmError):
+    """A fault of farm itself: something that its own code should have made impossible."""
+
+
+class InputError(FarmError):
+    """What was asked for cannot be done, however often it is asked."""
+
+    fault, exit_code, code = "input", 2, "usage"
+
+
+class InvalidSubject(InputError):
+    """A subject or pattern that no broker may see."""
+
+    code = "invalid-subject"
+
+
+class PayloadTooLarge(InputError):
+    """A payload above the limit in force."""
+
+    code = "payload-too-large"
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(Problem("payload too large", why=f"{size_bytes} bytes exceed the limit of {limit_bytes} bytes"))
+
+
+class UnknownBroker(InputError):
+    """A broker name that the running farm's manifest does not have."""
+
+    code = "unknown-broker"
+
+
+class BadComponent(InputError):
+    """A .wasm or a handler that cannot be run."""
+
+    fault, exit_code, code = "guest", 65, "bad-component"
+
+
+class SourceMissing(InputError):
+    """A file that was named and is not there."""
+
+    exit_code, code = 66, "source-missing"
+
+
+class NotPermitted(InputError):
+    """The operating system or another owner says no."""
+
+    exit_code, code = 77, "not-permitted"
+
+
+class ManifestError(InputError):
+    """farm.toml does not say what farm can do; holds every problem, in the order of the file."""
+
+    exit_code, code = 78, "manifest"
+
+
+class BrokerError(FarmError):
+    """The broker, not the message, is the reason."""
+
+    retry, fault, exit_code, code = True, "broker", 69, "broker"
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker did not answer; whether it took the message is unknown."""
+
+    code = "broker-unavailable"
+
+
+class BrokerFull(BrokerError):
+    """The broker's queue is at its bound: nothing was taken."""
+
+    exit_code, code = 75, "full"
+
+
+class NotRunning(FarmError):
+    """No farm runs for this manifest."""
+
+    retry, fault, exit_code, code = True, "input", 69, "not-running"
+
+
+class PortTaken(FarmError):
+    """An address a listener wants is in use."""
+
+    retry, fault, exit_code, code = True, "input", 69, "port-taken"
+
+
+class AlreadyRunning(FarmError):
+    """A farm for this manifest holds the lock."""
+
+    retry, fault, exit_code, code = True, "input", 75, "already-running"
+
+
+class Unanswered(FarmError):
+    """A process of the farm gave no answer within its time."""
+
+    retry, exit_code, code = True, 75, "unanswered"
+
+
+class WireError(FarmError):
+    """A peer sent what the link does not carry: the peer is at fault, and is cut off."""
+
+    code = "wire"
