@@ -91,7 +91,9 @@ class PayloadTooLarge(InputError):
     code = "payload-too-large"
 
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(Problem("payload too large", why=f"{size_bytes} bytes exceed the limit of {limit_bytes} bytes"))
+        super().__init__(
+            Problem("payload too large", why=f"{size_bytes} bytes exceed the limit of {limit_bytes} bytes")
+        )
 
 
 class UnknownBroker(InputError):

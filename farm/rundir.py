@@ -1,0 +1,131 @@
+"""The two directories of a farm, found from the manifest's path alone.
+
+state    <id>/ under $FARM_STATE_DIR, else the user's state directory: lock, keys, dead-letters.jsonl, cache/
+runtime  $XDG_RUNTIME_DIR/farm-<id>, else <state>/run: work.sock, relay.sock, admin.sock
+<id>     name of the manifest's folder and 8 hex digits of its real path: two clones do not collide
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from farm.errors import AlreadyRunning, NotPermitted, Problem
+
+SOCKET_PATH_LIMIT_BYTES: Final = 107  # sun_path less its terminator (unix(7))
+
+
+@dataclass(frozen=True)
+class Rundir:
+    """Where one farm keeps what outlives it (state) and what does not (runtime)."""
+
+    state: Path
+    runtime: Path
+
+    @property
+    def work(self) -> str:
+        """The address of the work link."""
+        return f"ipc://{self.runtime / 'work.sock'}"
+
+    @property
+    def relay(self) -> str:
+        """The address of the relay."""
+        return f"ipc://{self.runtime / 'relay.sock'}"
+
+    @property
+    def admin(self) -> Path:
+        """The path of the admin socket."""
+        return self.runtime / "admin.sock"
+
+    @property
+    def lock(self) -> Path:
+        """The lock file: whoever holds it is the running farm."""
+        return self.state / "lock"
+
+    @property
+    def cache(self) -> Path:
+        """Compiled components."""
+        return self.state / "cache"
+
+    @property
+    def dead_letters(self) -> Path:
+        """The local dead-letter file."""
+        return self.state / "dead-letters.jsonl"
+
+    def make(self) -> None:
+        """Make both directories, 0700 and ours.
+
+        Raises:
+          NotPermitted: one is a link, belongs to someone else, or its socket paths would be too long.
+        """
+        for folder in (self.state, self.cache, self.runtime):
+            _make_private(folder)
+        longest = max(len(os.fsencode(self.runtime / name)) for name in ("work.sock", "relay.sock", "admin.sock"))
+        if longest > SOCKET_PATH_LIMIT_BYTES:
+            raise NotPermitted(
+                Problem(
+                    "socket path too long",
+                    where=str(self.runtime),
+                    why=f"{longest} bytes exceed the system's limit of {SOCKET_PATH_LIMIT_BYTES}",
+                    todo="Set XDG_RUNTIME_DIR to a shorter directory",
+                )
+            )
+
+    def clear_sockets(self) -> None:
+        """Remove sockets that a farm left behind. Only under the lock."""
+        for name in ("work.sock", "relay.sock", "admin.sock"):
+            (self.runtime / name).unlink(missing_ok=True)
+
+    def acquire(self) -> int:
+        """Become the running farm of this directory; the lock's descriptor, held until the process ends.
+
+        Raises:
+          AlreadyRunning: another process holds it; its pid is in the text.
+        """
+        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise AlreadyRunning(
+                Problem("a farm is already running here", where=f"pid {pid}", todo="Stop it with `farm down`")
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return fd
+
+
+def of(manifest: Path) -> Rundir:
+    """The directories of the farm whose manifest lies at `manifest`; nothing is created."""
+    real = manifest.resolve()
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", real.parent.name)[:40] or "root"
+    farm_id = f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
+    above = os.environ.get("FARM_STATE_DIR")
+    state = (Path(above).absolute() if above else platformdirs.user_state_path("farm")) / farm_id
+    runtime_above = os.environ.get("XDG_RUNTIME_DIR")
+    runtime = Path(runtime_above).absolute() / f"farm-{farm_id}" if runtime_above else state / "run"
+    return Rundir(state=state, runtime=runtime)
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise NotPermitted(Problem("cannot make a directory", where=str(folder), why=error.strerror or "")) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotPermitted(Problem("not a directory", where=str(folder), todo="Remove what lies there"))
+    if found.st_uid != os.getuid():
+        raise NotPermitted(Problem("directory of another user", where=str(folder), why=f"owned by uid {found.st_uid}"))
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
