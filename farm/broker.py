@@ -1,0 +1,161 @@
+"""The contract of every broker: what ingest asks of it, and what it must answer.
+
+    ingest > broker   deliver(subscription)  grant(subscription, n)     what triggers run on: settled once each
+                      listen(pattern)                                   live, never settled, at most once
+                      publish(messages, done)                           done hears what became of each, in order
+                      settle(deliveries)  release(deliveries)           finished with; not begun, somebody else may have it
+    broker > ingest   on_deliveries(list)    never more than was granted, where the broker can hold back
+                      on_messages(list)      every message on a subject that a listener's pattern matches
+Everything is called on ingest's loop and returns at once: no future and no coroutine per message. An implementation gathers
+what one turn of the loop asked for and does it in one go.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from farm.errors import BrokerError, InputError, PayloadTooLarge
+from farm.message import PAYLOAD_LIMIT_BYTES, Message
+from farm.subject import Grammar, validate
+
+BrokerState = Literal["connecting", "up", "down"]
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What one trigger wants of a broker. trigger: its number in ingest's table, 0 and up, unique over all brokers."""
+
+    trigger: int
+    topic: str
+
+
+class Delivery:
+    """One message for one trigger. It is settled or released exactly once, by the broker that made it.
+
+    token is the broker's own (a stream's entry, a queue's place): nobody else looks at it.
+    """
+
+    __slots__ = ("message", "token", "trigger")
+
+    def __init__(self, trigger: int, message: Message, token: object = None) -> None:
+        self.trigger = trigger
+        self.message = message
+        self.token = token
+
+
+Refused = BrokerError | InputError
+PublishDone = Callable[[Sequence["Published | Refused"]], None]
+OnDeliveries = Callable[[list[Delivery]], None]
+OnMessages = Callable[[list[Message]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The broker has it. triggers, listeners: how many of this farm's match the subject."""
+
+    triggers: int
+    listeners: int
+
+
+@dataclass
+class BrokerCounters:
+    """Since the start of this ingest. Meanings are those of `farm status --json`."""
+
+    received: int = 0
+    published: int = 0
+    refused: int = 0
+    unmatched: int = 0
+    gaps: int = 0
+
+
+class Broker(ABC):
+    """One named broker. Not started by its constructor."""
+
+    grammar: Grammar = "nats"
+    payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
+
+    def __init__(self, name: str) -> None:
+        self.name: Final = name
+        self.counters: Final = BrokerCounters()
+
+    @property
+    @abstractmethod
+    def state(self) -> BrokerState:
+        """Whether it can be used now."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Try once to reach the server, and go on trying by itself afterwards. Raises nothing for a server that is away."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Leave; nothing is called back afterwards."""
+
+    @abstractmethod
+    def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:
+        """Begin a trigger's subscription. Nothing comes before `grant`."""
+
+    @abstractmethod
+    def grant(self, trigger: int, count: int) -> None:
+        """Allow `count` more deliveries for this trigger, added to what it may still get."""
+
+    @abstractmethod
+    def listen(self, pattern: str, on_messages: OnMessages) -> Callable[[], None]:
+        """Begin a live subscription; the function that ends it."""
+
+    @abstractmethod
+    def settle(self, deliveries: Sequence[Delivery]) -> None:
+        """Their outputs are confirmed (or their dead letter is): the broker may forget them."""
+
+    @abstractmethod
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """They were not begun and will not be here: somebody else, or a later farm, may have them."""
+
+    def publish(self, messages: Sequence[Message], done: PublishDone) -> None:
+        """Publish each; `done` is called once, now or later, with one answer per message, in order.
+
+        An answer is a `BrokerError` (BrokerFull, BrokerUnavailable: may be tried again) or an `InputError` (never).
+        """
+        answers: list[Published | Refused] = []
+        for message in messages:
+            answers.append(self._refusal(message) or _PENDING)
+        good = [m for m, answer in zip(messages, answers, strict=True) if answer is _PENDING]
+        if not good:
+            self.counters.refused += len(answers)
+            done(answers)
+            return
+
+        def fill(results: Sequence[Published | Refused]) -> None:
+            following = iter(results)
+            whole = [next(following) if answer is _PENDING else answer for answer in answers]
+            self._count(whole)
+            done(whole)
+
+        self._publish(good, fill)
+
+    @abstractmethod
+    def _publish(self, messages: Sequence[Message], done: PublishDone) -> None:
+        """Publish each of these, which are valid; `done` as in `publish`."""
+
+    def _refusal(self, message: Message) -> InputError | None:
+        try:
+            validate(message.subject)
+        except InputError as error:
+            return error
+        if len(message.payload) > self.payload_limit_bytes:
+            return PayloadTooLarge(len(message.payload), self.payload_limit_bytes)
+        return None
+
+    def _count(self, answers: Sequence[Published | Refused]) -> None:
+        for answer in answers:
+            if isinstance(answer, Published):
+                self.counters.published += 1
+                self.counters.unmatched += not (answer.triggers or answer.listeners)
+            else:
+                self.counters.refused += 1
+
+
+_PENDING: Final = Published(-1, -1)

@@ -1,0 +1,122 @@
+"""The admin socket: CLI <-> supervisor. Questions about processes; those about messages go to the relay.
+
+    client > supervisor   one JSON object a line: {"ask": "status"} | {"ask": "down"}
+    supervisor > client   one JSON object a line; to `down` it is the status, then end-of-file when farm is gone
+A Unix stream socket in the runtime directory, own uid or root by SO_PEERCRED.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from farm.errors import NotRunning, Problem, Unanswered, WireError
+
+LINE_LIMIT_BYTES: Final = 1 << 20
+
+FarmState = Literal["starting", "ready", "degraded", "draining"]
+ProcessState = Literal["starting", "ready", "draining", "restarting"]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a client asks."""
+
+    ask: Literal["status", "down"]
+
+
+class ProcessStatus(msgspec.Struct, frozen=True):
+    """One process of the family; pid is None while it has none."""
+
+    role: str
+    index: int
+    pid: int | None
+    state: ProcessState
+    restarts: int
+    note: str = ""
+
+
+class FamilyStatus(msgspec.Struct, frozen=True):
+    """What the supervisor knows. listens: broker name -> "host:port"; digests: component name -> sha256 of its .wasm."""
+
+    app: str
+    state: FarmState
+    pid: int
+    processes: list[ProcessStatus]
+    listens: dict[str, str]
+    digests: dict[str, str]
+
+
+_QUESTION: Final = msgspec.json.Decoder(Question)
+_STATUS: Final = msgspec.json.Decoder(FamilyStatus)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def listen(path: Path) -> socket.socket:
+    """The supervisor's listening socket, non-blocking.
+
+    Raises: OSError: the path cannot be bound.
+    """
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(str(path))
+    server.listen(16)
+    server.setblocking(False)
+    return server
+
+
+def permitted(client: socket.socket) -> bool:
+    """Whether the peer is our own user or root."""
+    raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", raw)
+    return uid in (0, os.getuid())
+
+
+def question(line: bytes) -> Question:
+    """What a client's line asks.
+
+    Raises: WireError: it asks nothing that is known.
+    """
+    try:
+        return _QUESTION.decode(line)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise WireError(f"a question to the admin socket that does not parse: {error}") from error
+
+
+def answer(status: FamilyStatus) -> bytes:
+    """The line that answers a question."""
+    return _ENCODER.encode(status) + b"\n"
+
+
+def ask(path: Path, what: Literal["status", "down"], timeout_s: float) -> tuple[FamilyStatus, socket.socket]:
+    """Ask the supervisor; its answer, and the open socket (whose end-of-file says that farm is gone).
+
+    Raises:
+      NotRunning: nobody listens.
+      Unanswered: no answer within `timeout_s`.
+      WireError: an answer that does not parse.
+    """
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.settimeout(timeout_s)
+    try:
+        client.connect(str(path))
+        client.sendall(_ENCODER.encode(Question(what)) + b"\n")
+        line = b""
+        while not line.endswith(b"\n"):
+            chunk = client.recv(65536)
+            if not chunk or len(line) > LINE_LIMIT_BYTES:
+                raise NotRunning(Problem("the farm went away", where=str(path)))
+            line += chunk
+        return _STATUS.decode(line), client
+    except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
+        client.close()
+        raise NotRunning(Problem("no farm is running here", todo="Start one with `farm up`")) from error
+    except TimeoutError as error:
+        client.close()
+        raise Unanswered(Problem("the farm gave no answer", why=f"within {timeout_s:g} s")) from error
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        client.close()
+        raise WireError(f"an answer of the admin socket that does not parse: {error}") from error
