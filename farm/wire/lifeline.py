@@ -9,11 +9,15 @@ as ECONNRESET when it died with something unread: both mean the same.
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import msgspec
 
 from farm.errors import WireError
+from farm.rundir import Rundir
+from farm.spec import FarmSpec
+from farm.wire.pulse import Board, Pulse
 
 T = TypeVar("T")
 
@@ -169,6 +173,29 @@ class ParentEnd(_End):
         Raises: WireError: a word that does not parse.
         """
         return [_decode(_UP, word) for word in self._receive()]
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where a child stands: all that a role's `main(post) -> exit code` is given, after the fork.
+
+    index: 0, 1, .. within the role; id: the routing id on the work link, 16 bytes (a worker's); slot: its slot of the pulse.
+    listens: broker name -> "host:port" of this role's life before, so that port 0 stays what it became (a gateway's).
+    entries: component name -> what the compiler reported of it (`Inspected.entry`).
+    The log is configured already, signals are ignored: only the lifeline ends a child.
+    """
+
+    spec: FarmSpec
+    rundir: Rundir
+    role: str
+    index: int
+    id: bytes
+    slot: int
+    lifeline: ChildEnd
+    pulse: Pulse
+    board: Board
+    listens: dict[str, str] = field(default_factory=dict[str, str])
+    entries: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
 
 def pair() -> tuple[ParentEnd, ChildEnd]:
