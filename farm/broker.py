@@ -3,11 +3,11 @@
     ingest > broker   deliver(subscription)  grant(subscription, n)     what triggers run on: settled once each
                       listen(pattern)                                   live, never settled, at most once
                       publish(messages, done)                           done hears what became of each, in order
-                      settle(deliveries)  release(deliveries)           finished with; not begun, somebody else may have it
+                      settle(deliveries)  release(deliveries)           finished with; not begun, free for others
     broker > ingest   on_deliveries(list)    never more than was granted, where the broker can hold back
                       on_messages(list)      every message on a subject that a listener's pattern matches
-Everything is called on ingest's loop and returns at once: no future and no coroutine per message. An implementation gathers
-what one turn of the loop asked for and does it in one go.
+Everything is called on ingest's loop and returns at once: no future and no coroutine per message. An implementation
+gathers what one turn of the loop asked for and does it in one go.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Try once to reach the server, and go on trying by itself afterwards. Raises nothing for a server that is away."""
+        """Try once to reach the server, and go on trying afterwards. Raises nothing for a server that is away."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -119,9 +119,7 @@ class Broker(ABC):
 
         An answer is a `BrokerError` (BrokerFull, BrokerUnavailable: may be tried again) or an `InputError` (never).
         """
-        answers: list[Published | Refused] = []
-        for message in messages:
-            answers.append(self._refusal(message) or _PENDING)
+        answers: list[Published | Refused] = [self._refusal(message) or _PENDING for message in messages]
         good = [m for m, answer in zip(messages, answers, strict=True) if answer is _PENDING]
         if not good:
             self.counters.refused += len(answers)

@@ -16,7 +16,7 @@ HEADER_COUNT_LIMIT: Final = 32
 HEADERS_LIMIT_BYTES: Final = 8192
 HOPS_LIMIT: Final = 16
 
-# What a client or a guest may put into a message's headers (CloudEvents and W3C trace context; anything of its own as x-*).
+# What a client or a guest may put into a message's headers: CloudEvents, W3C trace context, and its own as x-*.
 PASSED_NAMES: Final = frozenset({"content-type", "traceparent", "tracestate"})
 PASSED_PREFIXES: Final = ("ce-", "x-")
 

@@ -41,7 +41,8 @@ def validate_filter(pattern: str, grammar: Grammar) -> None:
     """Let pass what may be subscribed to.
 
     Raises:
-      InvalidSubject: as `validate`, but wildcards are welcome; with "nats", `*` and `>` only as whole tokens and `>` only last.
+      InvalidSubject: as `validate`, but wildcards are welcome; with "nats", `*` and `>` only as whole tokens and
+        `>` only last.
     """
     why = _shape_fault(pattern)
     if not why and grammar == "nats":
@@ -90,8 +91,8 @@ def compile_filter(pattern: str, grammar: Grammar) -> Matcher:
     Args:
       grammar: "reference": `*` any run of characters (dots and none included), `?` one character, the whole subject;
         "nats": `*` one token, `>` one or more at the end.
-    Returns: a function that says whether a subject matches. No wildcard reaches into a reserved namespace: only a filter
-      that itself names it does.
+    Returns: a function that says whether a subject matches. No wildcard reaches into a reserved namespace: only a
+      filter that itself names it does.
     Source: the reference's in-memory broker; NATS subject-based messaging.
     """
     if grammar == "nats":

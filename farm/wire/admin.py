@@ -41,7 +41,7 @@ class ProcessStatus(msgspec.Struct, frozen=True):
 
 
 class FamilyStatus(msgspec.Struct, frozen=True):
-    """What the supervisor knows. listens: broker name -> "host:port"; digests: component name -> sha256 of its .wasm."""
+    """What the supervisor knows. listens: broker -> "host:port"; digests: component -> sha256 of its .wasm."""
 
     app: str
     state: FarmState

@@ -3,9 +3,9 @@
     slot, 64 bytes   promise   you will hear of me by then (monotonic ns; 0: not beating yet)
                      started   the sequence number of the call that runs, or ran last
                      since     when it was started (monotonic ns), 0 when none runs
-                     revoked   nothing up to here that was not started may start any more; ingest's word, the child writes the rest
-One anonymous mapping, made before the first fork: written in 0.1 us, readable after a SIGKILL. Words are 8 bytes, aligned,
-written whole.
+                     revoked   what is not started up to here must not start (ingest's word; the child writes the rest)
+One anonymous mapping, made before the first fork: written in 0.1 us, readable after a SIGKILL. Words are 8 bytes,
+aligned, written whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 SLOT_COUNT: Final = 256
 SLOT_BYTES: Final = 64
 _WORDS: Final = SLOT_BYTES // 8
-_PROMISE, _STARTED, _SINCE, _REVOKED = range(4)
+_PROMISE, _STARTED, _SINCE = range(3)
 
 
 class Pulse:
@@ -47,14 +47,6 @@ class Pulse:
     def started(self) -> tuple[int, int]:
         """The sequence number started last (0: none yet), and since when it runs in monotonic ns (0: it ended)."""
         return self._words[_STARTED], self._words[_SINCE]
-
-    def revoke(self, seq: int) -> None:
-        """Say that nothing up to `seq` that has not started may start any more."""
-        self._words[_REVOKED] = seq
-
-    def revoked(self) -> int:
-        """Up to which sequence number what has not started must not start."""
-        return self._words[_REVOKED]
 
     def clear(self) -> None:
         """Make the slot ready for its next process. Only when the one before was reaped."""

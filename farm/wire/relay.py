@@ -123,7 +123,7 @@ class HeardMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True, tag="heard", gc=False):
-    """Consecutive messages; `first` is the number of the first one, counted from 1 per listener, left-out ones included."""
+    """Consecutive messages; `first` is the number of the first, counted from 1 per listener, left-out ones too."""
 
     listener: int
     first: int

@@ -2,8 +2,8 @@
 
     Router  binds, knows each peer by its routing id and each new peer's uid and pid, sends without waiting
     Dealer  connects to one Router
-The descriptor of a ZeroMQ socket is edge-triggered: it tells once that something changed, also after a send. So the rule
-everywhere: receive until nothing is left (or ask to be called again), and after sends look again (`Pump` does both).
+The descriptor of a ZeroMQ socket is edge-triggered: it tells once that something changed, also after a send. So the
+rule everywhere: receive until nothing is left (or ask to be called again), and after sends look again (`Pump` does both).
 Source: ZeroMQ zmq_getsockopt(3), ZMQ_FD; zmq.asyncio costs twice the CPU for single messages.
 """
 
@@ -176,7 +176,7 @@ class Router(_Socket):
 class Pump:
     """Calls `on_ready` whenever a socket may have something, following the rule of its descriptor.
 
-    `on_ready` receives from the socket and returns whether more may wait; it is then called again after others had a turn.
+    `on_ready` receives from the socket and returns whether more may wait; it is called again after others had a turn.
     Call `touched` after every turn that sent: a send can swallow the edge that tells of an arrival.
     """
 

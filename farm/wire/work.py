@@ -4,9 +4,9 @@
     ingest > worker   Invokes(boot, ..)     run these, in this order
     worker > ingest   Results(boot, ..)     these ended
 A ROUTER at ingest, a DEALER at each worker, known by the routing id the supervisor gave it. Several invocations travel
-together when the queue is deep, one alone when it is not. What a worker has started is no message: it stands in its slot
-of the pulse (a message would cost a quarter to a half of the throughput). `boot` is drawn by each life of ingest: results
-meant for an earlier one are recognised and dropped.
+together when the queue is deep, one alone when it is not. What a worker has started is no message: it stands in its
+slot of the pulse (a message would cost a quarter to a half of the throughput). `boot` is drawn by each life of ingest:
+results meant for an earlier one are recognised and dropped.
 """
 
 from __future__ import annotations

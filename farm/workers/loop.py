@@ -1,0 +1,272 @@
+"""A worker's loop: receive a batch, call, answer; and its ticker, the one other thread.
+
+    main thread   wait - receive - [ start n - call - keep the answer ] .. - send the answers
+    ticker        every 10 ms while calls run: move the engine's epoch; send answers that a long call holds up
+One lock owns the socket and the unsent answers. The main thread holds it except while a guest runs, so the ticker gets
+it just then. The ticker never writes the pulse, or a main thread that hangs would look alive.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from farm import log
+from farm.errors import WireError
+from farm.invocation import Failed, Finished, Invoke, Output
+from farm.wire import work
+from farm.wire.lifeline import ChildEnd, Drain, Peer
+from farm.wire.pulse import Pulse
+from farm.wire.sockets import Dealer
+
+TICK_S: Final = 0.01
+IDLE_PROMISE_S: Final = 5.0
+CALL_GRACE_S: Final = 1.0
+IDLE_WAIT_S: Final = 1.0
+TICKER_REST_S: Final = 1.0  # without a call for this long the ticker sleeps until the next one
+
+FLUSH_COUNT: Final = 32
+FLUSH_BYTES: Final = 256 << 10
+FLUSH_NS: Final = 1_000_000
+SLOW_NS: Final = 1_000_000
+LOOK_UP_COUNT: Final = 64  # quick calls between two looks at the lifeline
+WEIGHT: Final = 0.125  # of the newest call in a component's moving average
+
+
+class Components(Protocol):
+    """What the loop calls: `farm.workers.component.Components`, or a test's."""
+
+    def call(self, invoke: Invoke) -> tuple[list[Output], Failed | None]:
+        """Run one component on one message; raises nothing for what a guest does."""
+        ...
+
+    def deadline_s(self, component: str) -> float:
+        """How long one call of a component may take, in seconds."""
+        ...
+
+
+class Link:
+    """The worker's end of the work link, for one life of ingest after the other."""
+
+    def __init__(self, connect: Callable[[], Dealer]) -> None:
+        self._connect = connect
+        self._socket = connect()
+        self._boot = 0
+        self._unsent: list[Finished] = []
+        self._unsent_bytes = 0
+        self._oldest_ns = 0
+
+    @property
+    def fd(self) -> int:
+        """What to wait on."""
+        return self._socket.fd
+
+    def meet(self, boot: int) -> bool:
+        """Join a life of ingest; False when it is the one we know.
+
+        A new one gets a new socket: what the old socket still had queued was meant for the life before.
+        """
+        if boot == self._boot:
+            return False
+        if self._boot:
+            self._socket.close()
+            self._socket = self._connect()
+        self._unsent, self._unsent_bytes, self._boot = [], 0, boot
+        self._socket.send(work.join(boot))
+        return True
+
+    def readable(self) -> bool:
+        """Whether a batch waits; re-arms the descriptor."""
+        return self._socket.readable()
+
+    def receive(self) -> list[Invoke]:
+        """The calls that have arrived, in order.
+
+        Raises: WireError: ingest sent what does not parse.
+        """
+        arrived: list[Invoke] = []
+        for message in self._socket.receive():
+            word = work.from_ingest(message)
+            if word.boot == self._boot:
+                arrived.extend(word.invokes)
+        return arrived
+
+    def keep(self, finished: Finished, now_ns: int) -> None:
+        """Hold an answer until the next `flush`."""
+        if not self._unsent:
+            self._oldest_ns = now_ns
+        self._unsent.append(finished)
+        self._unsent_bytes += sum(len(output.payload) for output in finished.outputs)
+
+    def due(self, now_ns: int) -> bool:
+        """Whether what is held should leave now: enough of it, or old enough."""
+        return (
+            len(self._unsent) >= FLUSH_COUNT
+            or self._unsent_bytes >= FLUSH_BYTES
+            or (bool(self._unsent) and now_ns - self._oldest_ns >= FLUSH_NS)
+        )
+
+    def flush(self) -> None:
+        """Send what is held; what a full queue refuses is held on."""
+        if self._unsent and self._socket.send(work.results(self._boot, self._unsent)) == "sent":
+            self._unsent, self._unsent_bytes = [], 0
+
+
+class Ticker:
+    """The thread that moves the epoch while guests run, and sleeps when none has run for a while."""
+
+    def __init__(self, tick: Callable[[], None], hold: threading.Lock, flush: Callable[[], None]) -> None:
+        self._tick = tick
+        self._hold = hold
+        self._flush = flush
+        self._wake = threading.Event()
+        self._asleep = False
+        self._ended = False
+        self.calls = 0  # odd while a call runs; the loop counts
+        self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
+
+    def start(self) -> None:
+        """Start ticking. After the fork only."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ended = True
+        self._wake.set()
+        self._thread.join()
+
+    def entered(self) -> None:
+        """A call begins. The ticker says that it sleeps before it looks for a call: one of the two sees the other."""
+        self.calls += 1
+        if self._asleep:
+            self._wake.set()
+
+    def left(self) -> None:
+        """The call has ended."""
+        self.calls += 1
+
+    def _run(self) -> None:
+        seen, quiet_s = -1, 0.0
+        while not self._ended:
+            time.sleep(TICK_S)
+            running = self.calls & 1
+            if running or self.calls != seen:
+                seen, quiet_s = self.calls, 0.0
+            else:
+                quiet_s += TICK_S
+            self._tick()
+            if running and self._hold.acquire(blocking=False):
+                try:
+                    self._flush()
+                finally:
+                    self._hold.release()
+            if quiet_s >= TICKER_REST_S:
+                self._sleep()
+                quiet_s = 0.0
+
+    def _sleep(self) -> None:
+        self._wake.clear()
+        self._asleep = True
+        if not self.calls & 1 and not self._ended:
+            self._wake.wait()
+        self._asleep = False
+
+
+class Loop:
+    """Runs calls until drained. Owns the order: started is written before a call, the answer is kept after it."""
+
+    def __init__(self, link: Link, components: Components, lifeline: ChildEnd, pulse: Pulse) -> None:
+        self._link = link
+        self._components = components
+        self._lifeline = lifeline
+        self._pulse = pulse
+        self._queue: deque[Invoke] = deque()
+        self._average_ns: dict[str, float] = {}
+        self._quick = 0
+        self._drained = False
+        self.hold = threading.Lock()
+
+    def run(self, ticker: Ticker) -> int:
+        """Serve until Drain or until the supervisor is gone.
+
+        Returns: 0 after a drain, 70 when the supervisor has died or ingest cannot be understood.
+        """
+        ready = select.poll()
+        ready.register(self._lifeline.fileno(), select.POLLIN)
+        with self.hold:
+            while not self._drained:
+                if self._lifeline.closed:
+                    return 70
+                try:
+                    self._queue.extend(self._link.receive())
+                except WireError as error:
+                    log.get().error("ingest cannot be understood", error=str(error))
+                    return 70
+                if self._queue:
+                    self._serve(ticker)
+                else:
+                    self._link.flush()
+                    self._wait(ready)
+                self._hear()
+        return 0
+
+    def _serve(self, ticker: Ticker) -> None:
+        """Run what is in the queue, until it is empty or the lifeline wants a look."""
+        link, queue = self._link, self._queue
+        self._quick = 0
+        while queue:
+            invoke = queue.popleft()
+            average = self._average_ns.get(invoke.component)
+            if average is None or average > SLOW_NS:
+                link.flush()
+            took_ns, now_ns = self._call(invoke, ticker)
+            if link.due(now_ns):
+                link.flush()
+            self._quick += 1
+            if took_ns > SLOW_NS or self._quick >= LOOK_UP_COUNT:
+                return
+
+    def _call(self, invoke: Invoke, ticker: Ticker) -> tuple[int, int]:
+        """One call; how long it took and when it ended, in monotonic ns."""
+        pulse = self._pulse
+        pulse.promise(self._components.deadline_s(invoke.component) + CALL_GRACE_S)
+        pulse.start(invoke.seq)
+        began_ns = time.monotonic_ns()
+        ticker.entered()
+        self.hold.release()
+        try:
+            outputs, failed = self._components.call(invoke)
+        finally:
+            self.hold.acquire()
+            ticker.left()
+        now_ns = time.monotonic_ns()
+        pulse.idle()
+        took_ns = now_ns - began_ns
+        self._learn(invoke.component, took_ns)
+        self._link.keep(Finished(invoke.delivery, invoke.attempt, took_ns // 1000, outputs, failed), now_ns)
+        return took_ns, now_ns
+
+    def _learn(self, component: str, took_ns: int) -> None:
+        average = self._average_ns.get(component)
+        self._average_ns[component] = took_ns if average is None else average + WEIGHT * (took_ns - average)
+
+    def _wait(self, ready: select.poll) -> None:
+        """Sleep until a batch, a word or the next beat."""
+        self._pulse.promise(IDLE_PROMISE_S)
+        fd = self._link.fd
+        ready.register(fd, select.POLLIN)
+        if not self._link.readable():
+            ready.poll(IDLE_WAIT_S * 1000)
+        ready.unregister(fd)
+
+    def _hear(self) -> None:
+        for word in self._lifeline.receive():
+            if isinstance(word, Drain):
+                self._link.flush()
+                self._drained = True
+            elif isinstance(word, Peer) and word.role == "ingest" and self._link.meet(word.boot):
+                self._queue.clear()
