@@ -1,9 +1,9 @@
 """The lifeline: supervisor <-> one child, for as long as both live.
 
-    child > supervisor   Ready | Refused | State | Inspected | Built | Restart       end of file: the child died
-    supervisor > child   Peer | Gone | Quiet | Drain                                 end of file: exit now, you are an orphan
-A socketpair of datagrams and no ZeroMQ, because the supervisor forks for its whole life. A dead end shows as end-of-file, or
-as ECONNRESET when it died with something unread: both mean the same.
+    child > supervisor   Ready | Refused | State | Inspected | Restart       end of file: the child died
+    supervisor > child   Peer | Gone | Quiet | Drain                         end of file: exit now, you are an orphan
+A socketpair of datagrams and no ZeroMQ, because the supervisor forks for its whole life. A dead end shows as end-of-file,
+or as ECONNRESET when it died with something unread: both mean the same.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Peer(msgspec.Struct, frozen=True, tag="peer"):
 
 
 class Gone(msgspec.Struct, frozen=True, tag="gone"):
-    """A worker has died and was reaped. started: the sequence number its slot held; running: whether that call was still running.
+    """A worker has died and was reaped.
 
-    late: it was killed because it broke its promise. why: `signal 9`, `exit 70`.
+    started: the sequence number its slot held; running: whether that call was still running; late: it was killed because it broke its promise. why: `signal 9`, `exit 70`.
     """
 
     worker: bytes
@@ -179,7 +179,8 @@ class ParentEnd(_End):
 class Post:
     """Where a child stands: all that a role's `main(post) -> exit code` is given, after the fork.
 
-    index: 0, 1, .. within the role; id: the routing id on the work link, 16 bytes (a worker's); slot: its slot of the pulse.
+    index: 0, 1, .. within the role; id: the routing id on the work link, 16 bytes (a worker's); slot: its slot of the
+    pulse, which `pulse` writes.
     listens: broker name -> "host:port" of this role's life before, so that port 0 stays what it became (a gateway's).
     entries: component name -> what the compiler reported of it (`Inspected.entry`).
     The log is configured already, signals are ignored: only the lifeline ends a child.

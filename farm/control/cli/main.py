@@ -1,0 +1,172 @@
+"""The command `farm`: a root that imports a command only when it is asked for.
+
+`COMMANDS` says for each name where it is, `module:object`, and the line that `farm --help` shows. What an object is:
+
+    a plain function    one command: its annotations are its parameters (`Annotated[.., typer.Option(..)]`; cli/options
+                        has those that many share), its docstring the help (examples under a line of `\\b`); it returns
+                        None or an exit code, and raises FarmError for what a user did or met
+    a typer.Typer       a group of commands (`farm config show`), made as `typer.Typer(**PLAIN)`, PLAIN of cli/plain
+
+Here alone an error becomes lines on stderr and an exit code. `--debug`, anywhere before a `--`, shows its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import typer
+from typer import core
+from typer._click import Command, Context, HelpFormatter
+from typer._click.exceptions import NoArgsIsHelpError
+from typer.main import get_command
+
+from farm.control.cli.plain import PLAIN
+from farm.errors import FarmError, InputError, Problem, printable
+
+INTERNAL: Final = 70
+INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is, and the line of help that can be shown without importing it."""
+
+    target: str
+    line: str
+
+
+COMMANDS: Final = {
+    "up": Entry("farm.control.cli.family:up", "Run the farm here, until Ctrl-C or `farm down`."),
+    "down": Entry("farm.control.cli.family:down", "Drain the running farm and wait until it is gone."),
+    "status": Entry("farm.control.cli.status:status", "Show what runs and what happened; live with --watch."),
+    "publish": Entry("farm.control.cli.messages:publish", "Publish a message, or a file of them."),
+    "subscribe": Entry("farm.control.cli.messages:subscribe", "Print the messages of a subject as they come."),
+    "check": Entry("farm.control.cli.build:check", "Say all that is wrong with the manifest and its components."),
+    "build": Entry("farm.control.cli.build:build", "Build the components whose sources changed."),
+    "config": Entry("farm.control.cli.config:app", "Show the settings in force, or their JSON Schema."),
+    "version": Entry("farm.control.cli.version:version", "Show the versions of farm and of what it stands on."),
+}
+
+OPTIONS: Final = (
+    ("--debug", "Show the traceback of an error. With every command."),
+    ("--version", "What `farm version` shows."),
+    ("--help", "Show this, or a command's own help."),
+)
+
+SUMMARY: Final = "Runs WebAssembly components on messages."
+
+EXAMPLES: Final = """\
+\b
+Examples:
+  farm up --workers 8                    in the folder of farm.toml
+  farm publish hello.world Ada           from another terminal
+  farm subscribe 'good.*' --broker secondary
+  farm status --watch
+"""
+
+
+class Root(core.TyperGroup):
+    """The root group. `main` reads its own options: one declared here would cost every `--help` 100 ms of pydantic."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """Every name, without an import."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """Import the command that is asked for."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """The command of the first argument, with a suggestion for a name that is none."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS)
+            raise InputError(
+                Problem(
+                    f"no command {args[0]!r}",
+                    todo=f"Did you mean `farm {near[0]}`?" if near else "`farm --help` lists them",
+                )
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """The options, then the commands with their lines from the table."""
+        with formatter.section("Options"):
+            formatter.write_dl(OPTIONS)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.line) for name, entry in COMMANDS.items()])
+
+
+def load(name: str) -> Command:
+    """The command `name` of the table, imported."""
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        app = found
+    else:
+        app = typer.Typer(**PLAIN)
+        app.command(name)(found)
+    return get_command(app)
+
+
+def root() -> Command:
+    """The whole command line, with nothing imported yet."""
+    app = typer.Typer(**PLAIN, cls=Root, help=SUMMARY, epilog=EXAMPLES)
+    app.callback()(_nothing)
+    return get_command(app)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    arguments, debug = take_debug(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--version"]:
+        arguments[0] = "version"
+    try:
+        code = root().main(arguments, prog_name="farm", standalone_mode=False)
+    except FarmError as error:
+        return failed([str(problem) for problem in error.problems], error.exit_code, debug)
+    except typer.TyperException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001  the last resort: whatever it is, a person is told and the code is 70
+        text = f"{type(error).__name__}: {error}"
+        hint = "" if debug else ". Run it again with --debug to see where"
+        return failed([printable(f"a fault in farm itself: {text}{hint}")], INTERNAL, debug)
+    return code if isinstance(code, int) else 0
+
+
+def take_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without `--debug`, and whether it was among them; what follows a `--` is no option."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    options = [argument for argument in argv[:end] if argument != "--debug"]
+    return [*options, *argv[end:]], len(options) < end
+
+
+def failed(lines: Sequence[str], exit_code: int, debug: bool) -> int:
+    """Say on stderr what went wrong, one line each, and give the exit code back."""
+    if debug:
+        traceback.print_exc()
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    return exit_code
+
+
+def _usage(error: typer.TyperException) -> int:
+    ctx: Context | None = getattr(error, "ctx", None)
+    if isinstance(error, NoArgsIsHelpError) or ctx is None:
+        print(error.format_message(), file=sys.stderr)
+    else:
+        text = error.format_message().rstrip(".")
+        print(f"error: {text}. See `{ctx.command_path} --help`", file=sys.stderr)
+    return error.exit_code
+
+
+def _nothing() -> None:
+    """The root does nothing itself."""
