@@ -1,0 +1,198 @@
+"""The seam between the host's interface (WIT package farm:messaging) and a handler's file.
+
+    build time    bind(): import the user's file, prepare all that a call needs, freeze it
+    first call    @on_start; random.Random objects made at import get a new seed
+    each call     host's record -> Message -> handler -> Message(s) -> host's records, or a failure in words
+Whatever the handler does is answered by a value: an exception that got out of here would trap, and end the instance.
+The only module that imports wit_world, which exists in a component alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import FunctionType, ModuleType
+from typing import cast
+
+from componentize_py_types import Err
+from wit_world.imports import farm_types, publisher
+
+from farm.sdk import _errors, _handlers, _host, _output
+from farm.sdk._message import Message, arrived, departing
+
+OUTPUTS_LIMIT = 1024
+ALIKE: tuple[type, ...] = (str, bytes, bytearray, dict)  # iterable, and meant as one message
+# What the standard library imports when it is first used; at run time there are no files to import it from.
+LAZY = (
+    "_strptime",
+    "encodings.ascii",
+    "encodings.cp1252",
+    "encodings.idna",
+    "encodings.iso8859_15",
+    "encodings.latin_1",
+    "encodings.punycode",
+    "encodings.utf_16",
+    "encodings.utf_32",
+    "encodings.utf_8_sig",
+)
+
+_REFUSED = cast("type[Err[str]]", Err)
+_host.HOST.set(_host.Building())
+
+
+class Host:
+    """The host of a running component."""
+
+    def publish(self, message: Message) -> None:
+        """Hand `message` over; it is held until the call succeeds."""
+        try:
+            publisher.publish(_outgoing(message))
+        except _REFUSED as error:
+            raise ValueError(error.value) from None
+
+
+def bind(name: str, late: Iterable[str]) -> type:
+    """Import the user's module `name` and what it would import `late`; the class that the world's export wants.
+
+    Raises:
+      ImportError: the module cannot be used as a handler; its text is for the user.
+    """
+    _output.tune_streams()
+    module = _import(name)
+    for other in (*late, *LAZY):
+        # An import inside a function may be guarded by the user's own `except ImportError`.
+        with suppress(ImportError):
+            importlib.import_module(other)
+    if "logging" in sys.modules:
+        _output.send_logging_to_stderr()
+    call = Call(module)
+
+    class Handler:
+        """The export `handler` of the world."""
+
+        def handle(self, message: farm_types.Message) -> list[farm_types.Outgoing]:
+            """One call."""
+            return call(message)
+
+    gc.collect()
+    gc.freeze()
+    return Handler
+
+
+class Call:
+    """One instance's calls: what is prepared once, and whether @on_start has run."""
+
+    def __init__(self, module: ModuleType) -> None:
+        functions = _handlers.handlers_of(module)
+        if len(functions) != 1:
+            raise ImportError(f"{module.__name__}.py has {len(functions)} functions marked @message_component, not one")
+        self._folder = f"{(module.__file__ or '').rpartition('/')[0]}/"
+        self._modules = _modules_in(self._folder, module)
+        self._starts = [one for each in self._modules for one in _handlers.starts_of(each)]
+        self._defined = functions[0].__code__
+        self._run = _runnable(functions[0])
+        self._start = [_runnable(one) for one in self._starts]
+        self._started = False
+
+    def __call__(self, raw: farm_types.Message) -> list[farm_types.Outgoing]:
+        try:
+            if not self._started:
+                self._begin()
+            return _outputs(self._run(arrived(raw, _body(raw.payload))))
+        except BaseException as error:  # noqa: BLE001 - whatever gets out of here ends the instance
+            raise Err(self._failure(error)) from None
+        finally:
+            _output.flush_streams()
+
+    def _begin(self) -> None:
+        _host.HOST.set(Host())
+        _renew_random(self._modules)
+        for start in self._start:
+            start()
+        self._started = True
+
+    def _failure(self, error: BaseException) -> farm_types.Failure:
+        try:
+            cause = _errors.innermost(error)
+            if isinstance(cause, _handlers.Reject):
+                return farm_types.Failure_Reject(_errors.clean(cause.reason))
+            if isinstance(cause, _handlers.Retry):
+                return farm_types.Failure_Retry(farm_types.Later(_errors.clean(cause.reason), cause.after_ms))
+            kind, text, place, trace = _errors.report(error, self._folder, self._defined)
+            return farm_types.Failure_Error(farm_types.Fault(kind, text, place, trace))
+        except BaseException:  # noqa: BLE001 - a class can be written so that even its name or its reason raises
+            return farm_types.Failure_Error(farm_types.Fault("Exception", "an error that cannot be told", None, ""))
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except SystemExit as error:
+        # Let through, it ends the build with nothing but a stack of wasm frames.
+        raise ImportError(f"{name}.py calls exit at import ({error.code!r})") from error
+
+
+def _modules_in(folder: str, first: ModuleType) -> list[ModuleType]:
+    others = [each for each in list(sys.modules.values()) if (getattr(each, "__file__", None) or "").startswith(folder)]
+    return [*(each for each in others if each is not first), first]
+
+
+def _runnable(function: FunctionType) -> Callable[..., object]:
+    if not function.__code__.co_flags & inspect.CO_COROUTINE:
+        return function
+    from farm.sdk._loop import Runner  # asyncio: 3 MB of component, so only where it is used
+
+    runner = Runner()
+    return lambda *arguments: runner.run(function(*arguments))
+
+
+def _renew_random(modules: Iterable[ModuleType]) -> None:
+    """Seed the generators that were made at build time, and would give every instance the same numbers."""
+    random = sys.modules.get("random")
+    if random is None:
+        return
+    for module in modules:
+        for thing in list(vars(module).values()):
+            if isinstance(thing, random.Random):
+                thing.seed()
+
+
+def _body(payload: farm_types.Payload) -> bytes | str:
+    if isinstance(payload, farm_types.Payload_Latin1):
+        return payload.value.encode("latin-1")
+    return payload.value
+
+
+def _outputs(answer: object) -> list[farm_types.Outgoing]:
+    if answer is None:
+        return []
+    if isinstance(answer, Message):
+        return [_outgoing(answer)]
+    if isinstance(answer, ALIKE) or not isinstance(answer, Iterable):
+        hint = ": make it `async def`" if hasattr(answer, "__await__") else ", not a Message, several of them, or None"
+        raise TypeError(f"the handler returned {_kind(answer)}{hint}")
+    outputs: list[farm_types.Outgoing] = []
+    for one in cast("Iterable[object]", answer):
+        if not isinstance(one, Message):
+            raise TypeError(f"the handler returned {_kind(one)} among its messages")
+        if len(outputs) == OUTPUTS_LIMIT:
+            raise ValueError(f"the handler returned more than {OUTPUTS_LIMIT} messages")
+        outputs.append(_outgoing(one))
+    return outputs
+
+
+def _kind(thing: object) -> str:
+    return type(thing).__name__
+
+
+def _outgoing(message: Message) -> farm_types.Outgoing:
+    body, subject, broker, headers, reply_to = departing(message)
+    # Latin-1 text is one copy; a list of bytes would cost 60 ns for each.
+    payload = (
+        farm_types.Payload_Text(body) if isinstance(body, str) else farm_types.Payload_Latin1(body.decode("latin-1"))
+    )
+    return farm_types.Outgoing(subject, broker, payload, list(headers), reply_to)
