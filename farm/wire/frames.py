@@ -2,8 +2,8 @@
 
     [ packed struct ]  [ body ]  [ body ] ..
 What costs on a ZeroMQ link is the number of frames (1.2-1.5 us each), not the encoding (0.2-0.3 us a message): small
-bodies ride inside the struct. A body over LARGE_BYTES is cheaper in a frame of its own; the struct then carries an empty
-body and names the place.
+bodies ride inside the struct. A body over LARGE_BYTES is cheaper in a frame of its own; the struct then carries an
+empty body and names the place.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     Router  binds, knows each peer by its routing id and each new peer's uid and pid, sends without waiting
     Dealer  connects to one Router
 The descriptor of a ZeroMQ socket is edge-triggered: it tells once that something changed, also after a send. So the
-rule everywhere: receive until nothing is left (or ask to be called again), and after sends look again (`Pump` does both).
+rule everywhere: receive until nothing is left (or ask to be called again), and look again after sends (`Pump` does).
 Source: ZeroMQ zmq_getsockopt(3), ZMQ_FD; zmq.asyncio costs twice the CPU for single messages.
 """
 
