@@ -50,12 +50,16 @@ class Components(Protocol):
 
 
 class Link:
-    """The worker's end of the work link, for one life of ingest after the other."""
+    """The worker's end of the work link, for one life of ingest after the other.
 
-    def __init__(self, connect: Callable[[], Dealer]) -> None:
-        self._connect = connect
-        self._socket = connect()
+    The socket stays: a second one of the same routing id would be ignored for as long as the first one lingers. What it
+    still had queued for another life is told by the boot nonce, here and there.
+    """
+
+    def __init__(self, socket: Dealer) -> None:
+        self._socket = socket
         self._boot = 0
+        self._heard = False  # anything of this life
         self._unsent: list[Finished] = []
         self._unsent_bytes = 0
         self._oldest_ns = 0
@@ -66,18 +70,17 @@ class Link:
         return self._socket.fd
 
     def meet(self, boot: int) -> bool:
-        """Join a life of ingest; False when it is the one we know.
-
-        A new one gets a new socket: what the old socket still had queued was meant for the life before.
-        """
+        """Join a life of ingest; False when it is the one we know. Answers meant for the one before are dropped."""
         if boot == self._boot:
             return False
-        if self._boot:
-            self._socket.close()
-            self._socket = self._connect()
-        self._unsent, self._unsent_bytes, self._boot = [], 0, boot
-        self._socket.send(work.join(boot))
+        self._unsent, self._unsent_bytes, self._boot, self._heard = [], 0, boot, False
+        self.rejoin()
         return True
+
+    def rejoin(self) -> None:
+        """Say Join (again) as long as nothing was heard: the first may have left on the connection that just died."""
+        if self._boot and not self._heard:
+            self._socket.send(work.join(self._boot))
 
     def readable(self) -> bool:
         """Whether a batch waits; re-arms the descriptor."""
@@ -92,6 +95,7 @@ class Link:
         for message in self._socket.receive():
             word = work.from_ingest(message)
             if word.boot == self._boot:
+                self._heard = True
                 arrived.extend(word.invokes)
         return arrived
 
@@ -259,8 +263,8 @@ class Loop:
         self._pulse.promise(IDLE_PROMISE_S)
         fd = self._link.fd
         ready.register(fd, select.POLLIN)
-        if not self._link.readable():
-            ready.poll(IDLE_WAIT_S * 1000)
+        if not self._link.readable() and not ready.poll(IDLE_WAIT_S * 1000):
+            self._link.rejoin()
         ready.unregister(fd)
 
     def _hear(self) -> None:

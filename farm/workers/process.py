@@ -9,7 +9,7 @@ from typing import Final
 
 from farm.spec import FarmSpec
 from farm.wire.lifeline import Post, Ready
-from farm.wire.sockets import Dealer, Sockets
+from farm.wire.sockets import Sockets
 from farm.workers.component import Components
 from farm.workers.engine import Engine
 from farm.workers.loop import Link, Loop, Ticker
@@ -23,13 +23,9 @@ def main(post: Post) -> int:
     bound_memory(post.spec)
     output = GuestLog(time.monotonic)
     with Sockets() as sockets, Engine() as engine:
-
-        def connect() -> Dealer:
-            return sockets.dealer(post.rundir.work, post.id)
-
         components = Components(engine, post.spec, post.entries, output.write)
         components.prepare()
-        link = Link(connect)
+        link = Link(sockets.dealer(post.rundir.work, post.id))
         loop = Loop(link, components, post.lifeline, post.pulse)
         ticker = Ticker(engine.tick, loop.hold, link.flush)
         ticker.start()
