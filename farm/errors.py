@@ -5,6 +5,7 @@
     |  +- InvalidSubject             no     input    2    invalid-subject
     |  +- PayloadTooLarge            no     input    2    payload-too-large
     |  +- UnknownBroker              no     input    2    unknown-broker
+    |  +- BadValue                   no     input    2    bad-value          a duration without a unit
     |  +- BadComponent               no     guest   65    bad-component      text, core module, missing import, bad handler
     |  +- SourceMissing              no     input   66    source-missing     no manifest, no .wasm, no handler
     |  +- NotPermitted               no     input   77    not-permitted
@@ -100,6 +101,12 @@ class UnknownBroker(InputError):
     """A broker name that the running farm's manifest does not have."""
 
     code = "unknown-broker"
+
+
+class BadValue(InputError, ValueError):
+    """A duration without its unit, a number out of its range. Also a ValueError: what a validator may raise."""
+
+    code = "bad-value"
 
 
 class BadComponent(InputError):
