@@ -12,7 +12,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from farm import log
@@ -42,10 +42,6 @@ class Components(Protocol):
 
     def call(self, invoke: Invoke) -> tuple[list[Output], Failed | None]:
         """Run one component on one message; raises nothing for what a guest does."""
-        ...
-
-    def deadline_s(self, component: str) -> float:
-        """How long one call of a component may take, in seconds."""
         ...
 
 
@@ -183,9 +179,17 @@ class Ticker:
 class Loop:
     """Runs calls until drained. Owns the order: started is written before a call, the answer is kept after it."""
 
-    def __init__(self, link: Link, components: Components, lifeline: ChildEnd, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        link: Link,
+        components: Components,
+        deadlines_s: Mapping[str, float],
+        lifeline: ChildEnd,
+        pulse: Pulse,
+    ) -> None:
         self._link = link
         self._components = components
+        self._deadlines_s = deadlines_s
         self._lifeline = lifeline
         self._pulse = pulse
         self._queue: deque[Invoke] = deque()
@@ -237,7 +241,7 @@ class Loop:
     def _call(self, invoke: Invoke, ticker: Ticker) -> tuple[int, int]:
         """One call; how long it took and when it ended, in monotonic ns."""
         pulse = self._pulse
-        pulse.promise(self._components.deadline_s(invoke.component) + CALL_GRACE_S)
+        pulse.promise(self._deadlines_s.get(invoke.component, 0.0) + CALL_GRACE_S)
         pulse.start(invoke.seq)
         began_ns = time.monotonic_ns()
         ticker.entered()

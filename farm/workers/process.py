@@ -26,7 +26,8 @@ def main(post: Post) -> int:
         components = Components(engine, post.spec, post.entries, output.write)
         components.prepare()
         link = Link(sockets.dealer(post.rundir.work, post.id))
-        loop = Loop(link, components, post.lifeline, post.pulse)
+        deadlines_s = {name: component.deadline_s for name, component in post.spec.components.items()}
+        loop = Loop(link, components, deadlines_s, post.lifeline, post.pulse)
         ticker = Ticker(engine.tick, loop.hold, link.flush)
         ticker.start()
         gc.freeze()

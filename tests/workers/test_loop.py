@@ -30,9 +30,6 @@ class Scripted:
         self.called.append(invoke.seq)
         return self.script(invoke)
 
-    def deadline_s(self, component: str) -> float:
-        return 5.0
-
 
 class Worker:
     """A worker's loop in a thread, and ingest's and the supervisor's ends in the test's hands."""
@@ -53,7 +50,7 @@ class Worker:
 
     def _run(self) -> None:
         link = Link(self._sockets.dealer(self._address, WORKER))
-        loop = Loop(link, self.components, self.child, self.pulse)
+        loop = Loop(link, self.components, {"hello": 5.0}, self.child, self.pulse)
         ticker = Ticker(self._tick, loop.hold, link.flush)
         ticker.start()
         self.exit_code = loop.run(ticker)
