@@ -52,11 +52,9 @@ class GatewaySpec(Table):
     """`gateway = {..}` of a broker: its HTTP and WebSocket listener. port 0: one that is free."""
 
     port: Annotated[
-        int, Whole(0, 65535), Key("TCP port of the listener; 0 takes a free one, which `farm status` shows.", "3005")
+        int, Whole(0, 65535), Key("TCP port of the listener; 0 takes a free one, shown by `farm status`.", "3005")
     ]
-    bind: Annotated[str, Key("IP address the listener is bound to. For now a loopback address.", '"127.0.0.1"')] = (
-        "127.0.0.1"
-    )
+    bind: Annotated[str, Key("IP address the listener is bound to: a loopback address.", '"127.0.0.1"')] = "127.0.0.1"
     websockets: Annotated[
         BodyFormat | None,
         Key("How a message looks on a WebSocket of `/subscribe/<pattern>`.", '"text"', absent="no WebSockets"),
@@ -139,7 +137,7 @@ class ComponentSpec(Table):
         Key(
             "Shell command that makes the .wasm of `source`, run in the manifest's folder.",
             '"cargo build --release --target wasm32-wasip2"',
-            absent="Python handlers are built by farm, a .wasm is taken as it is",
+            absent="farm builds a .py itself, and takes a .wasm as it is",
         ),
     ] = None
     watch: Annotated[

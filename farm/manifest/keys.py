@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_or
 
 from farm.manifest.lines import KeyPath
 from farm.spec import AppSpec, ComponentSpec, FarmSpec, Key, MemorySpec, key_of
-from farm.units import Duration, Size, format_duration, format_size
+from farm.units import Duration, Size, Whole, format_duration, format_size
 
 Table = dict[str, Any]  # a table of TOML, as tomllib has it
 Kind = Literal["text", "value", "list", "open", "table", "tables"]
@@ -45,8 +45,15 @@ class Setting:
     kind: Kind
     required: bool
     default: object
-    unit: Duration | Size | None
+    unit: Duration | Size | Whole | None
     table: type | None
+
+    @property
+    def doc(self) -> str:
+        """What an editor and the documentation say of it, limits and absence included."""
+        limits = f" {self.unit.least} to {self.unit.most}." if self.unit is not None else ""
+        absent = f" Absent: {self.key.absent}." if self.key.absent else ""
+        return f"{self.key.doc}{limits}{absent}"
 
     def shown(self, value: object) -> object:
         """A field's value as farm.toml would have it: 134217728 -> "128MiB"."""
@@ -83,12 +90,12 @@ def _setting(field: Field[Any], hint: Any) -> Setting | None:
         default = field.default_factory()
     no_default = field.default is MISSING and field.default_factory is MISSING
     kind, table, inner_notes = _kind(bare)
-    unit = next((note for note in (*notes, *inner_notes) if isinstance(note, (Duration, Size))), None)
+    unit = next((note for note in (*notes, *inner_notes) if isinstance(note, (Duration, Size, Whole))), None)
     return Setting(
         name=key_of(field.name),
         field=field.name,
         key=key,
-        kind="text" if kind == "value" and unit is not None else kind,
+        kind="text" if isinstance(unit, (Duration, Size)) and kind == "value" else kind,
         required=no_default and not key.absent,
         default=default,
         unit=unit,

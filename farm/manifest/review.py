@@ -1,0 +1,103 @@
+"""What a manifest may say, and most likely was not meant to: the warnings of `farm check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from farm.errors import Problem
+from farm.manifest.read import Manifest
+from farm.spec import FarmSpec, TriggerSpec
+from farm.subject import compile_filter
+
+HOPS: Final = 16  # after so many outputs of outputs ingest ends a message
+
+
+def review(manifest: Manifest) -> list[Problem]:
+    """The warnings about a manifest, each in the format of an error. The farm runs all the same."""
+    return [*_circles(manifest), *_twice(manifest), *_idle(manifest)]
+
+
+@dataclass(frozen=True)
+class _Trigger:
+    key: str
+    spec: TriggerSpec
+
+
+def _triggers(spec: FarmSpec) -> list[_Trigger]:
+    return [
+        _Trigger(f"components.{name}.triggers[{index}]", trigger)
+        for name, component in spec.components.items()
+        for index, trigger in enumerate(component.triggers)
+    ]
+
+
+def _circles(manifest: Manifest) -> Iterator[Problem]:
+    triggers = _triggers(manifest.spec)
+    feeds = {each.key: [other.key for other in triggers if _feeds(manifest.spec, each, other)] for each in triggers}
+    told: set[str] = set()
+    for each in triggers:
+        circle = _way_back(each.key, feeds)
+        if not circle or told.intersection(circle):
+            continue
+        told.update(circle)
+        publish = each.spec.publish
+        way = "" if len(circle) == 1 else f" by way of {', '.join(circle[1:])}"
+        yield Problem(
+            f"{each.key} feeds itself",
+            where=manifest.sources[f"{each.key}.topic"],
+            why=f'what it publishes to "{publish.subject if publish else ""}" comes back to it{way}; '
+            f"farm ends such a message after {HOPS} hops",
+            todo="Publish to a subject that its topic does not match",
+        )
+
+
+def _feeds(spec: FarmSpec, giver: _Trigger, taker: _Trigger) -> bool:
+    publish = giver.spec.publish
+    if publish is None or publish.broker != taker.spec.broker:
+        return False
+    return compile_filter(taker.spec.topic, spec.brokers[publish.broker].wildcards)(publish.subject)
+
+
+def _way_back(start: str, feeds: dict[str, list[str]]) -> list[str]:
+    """The shortest circle that begins at `start`, without its end; empty when there is none."""
+    ways = [[start]]
+    seen: set[str] = set()
+    for way in ways:
+        for following in feeds[way[-1]]:
+            if following == start:
+                return way
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return []
+
+
+def _twice(manifest: Manifest) -> Iterator[Problem]:
+    for name, component in manifest.spec.components.items():
+        seen: dict[tuple[str, str], int] = {}
+        for index, trigger in enumerate(component.triggers):
+            first = seen.setdefault((trigger.broker, trigger.topic), index)
+            if first != index:
+                key = f"components.{name}.triggers[{index}]"
+                yield Problem(
+                    f"{key} is triggers[{first}] once more",
+                    where=manifest.sources[f"{key}.topic"],
+                    why=f"{name} runs twice on each message",
+                    todo="Remove one",
+                )
+
+
+def _idle(manifest: Manifest) -> Iterator[Problem]:
+    spec = manifest.spec
+    used = {each.spec.broker for each in _triggers(spec)}
+    used |= {each.spec.publish.broker for each in _triggers(spec) if each.spec.publish is not None}
+    for name, broker in spec.brokers.items():
+        if name not in used and broker.gateway is None:
+            why = "it has no gateway, and no trigger listens or publishes there"
+            yield Problem(f"broker {name} is not used", manifest.sources[f"brokers.{name}.type"], why)
+    for name, component in spec.components.items():
+        if not component.triggers:
+            where = manifest.sources[f"components.{name}.triggers"]
+            yield Problem(f"component {name} never runs", where, "it has no triggers")
