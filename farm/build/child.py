@@ -1,0 +1,93 @@
+"""Build in a child: code at import may never end or take all memory, and the tool itself can die.
+
+    child > parent   the last line of standard output, JSON: {"wasm": path} or {"error": code, "problems": [..]}
+The child leads a process group, so that what it starts (pip) ends with it; it ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+from farm.build.files import build_folder, root_of, shown
+from farm.build.python import wanted
+from farm.errors import BadComponent, FarmError, Internal, NotPermitted, Problem, SourceMissing
+
+KINDS: Final[dict[str, type[FarmError]]] = {each.code: each for each in (BadComponent, SourceMissing, NotPermitted)}
+
+
+def build_in_child(source: Path, watch: Sequence[str] = (), timeout_s: float = 120.0) -> Path:
+    """The component of the present sources, built by a child if it is not there.
+
+    Args:
+      watch: globs, from the manifest's folder, of what else the handler reads at import.
+    Raises:
+      SourceMissing: there is no such file.
+      BadComponent: the handler is wrong, its code at import does not end in time, or takes the builder down.
+      NotPermitted: the folder for components cannot be written.
+    """
+    wasm = wanted(source, watch)
+    if wasm.is_file():
+        return wasm
+    root = root_of(source)
+    try:
+        build_folder(root).mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=".child-", dir=build_folder(root))
+    except OSError as error:
+        raise NotPermitted(Problem("cannot keep components", str(build_folder(root)), str(error))) from error
+    try:
+        return _run([str(source.absolute()), *watch], temporary, timeout_s, shown(source.absolute(), root))
+    finally:
+        # A child that was killed could not remove what it had begun.
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _run(arguments: Sequence[str], temporary: str, timeout_s: float, where: str) -> Path:
+    package = Path(__file__).absolute().parent.parent.parent
+    path = os.pathsep.join(each for each in (str(package), os.environ.get("PYTHONPATH", "")) if each)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "farm.build", str(os.getpid()), *arguments],
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": temporary, "RUST_BACKTRACE": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        why = f"code at import or pip did not end in {timeout_s:.0f} s"
+        raise BadComponent(Problem("build took too long", where, why, "Do at import what ends soon")) from None
+    finally:
+        # Whatever is left of the group; it is gone already when the child ended by itself.
+        _end(process)
+    return _result(output, errors, process.returncode, where)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _result(output: bytes, errors: bytes, code: int, where: str) -> Path:
+    lines = output.decode(errors="replace").splitlines()
+    try:
+        answer = cast("dict[str, Any]", json.loads(lines[-1] if lines else ""))
+        if "wasm" in answer:
+            return Path(answer["wasm"])
+        problems = [Problem(**each) for each in answer["problems"]]
+        kind = KINDS.get(answer["error"], Internal)
+    except (ValueError, TypeError, KeyError):
+        ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        last = (errors.decode(errors="replace").strip().splitlines() or [""])[-1]
+        raise BadComponent(Problem("the builder died", where, f"it ended {ended}: {last[:500]}")) from None
+    raise kind(*problems)

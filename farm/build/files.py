@@ -1,0 +1,40 @@
+"""Where things lie: the manifest's folder, the folder of built components, the interfaces, the SDK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+MANIFEST: Final = "farm.toml"
+
+
+def root_of(source: Path) -> Path:
+    """The folder that a handler belongs to: of the nearest farm.toml upwards, else the handler's own."""
+    folder = source.absolute().parent
+    return next((each for each in (folder, *folder.parents) if (each / MANIFEST).is_file()), folder)
+
+
+def build_folder(root: Path) -> Path:
+    """Where built components lie, each under the key of its sources."""
+    return root / ".farm" / "build"
+
+
+def packages_folder(root: Path) -> Path:
+    """Where installed packages lie, each set under the key of its requirements."""
+    return root / ".farm" / "packages"
+
+
+def shown(path: Path, root: Path) -> str:
+    """A path as a person is told it: from the manifest's folder, if it is in there."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def wit_folder() -> Path:
+    """The WIT packages, a folder each: in the installed package, or beside it in a working copy."""
+    package = sdk_folder().parent
+    return next(each for each in (package / "wit", package.parent / "wit") if each.is_dir())
+
+
+def sdk_folder() -> Path:
+    """What is bundled into every Python guest."""
+    return Path(__file__).absolute().parent.parent / "sdk"
