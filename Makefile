@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 CODE := farm tests example-app
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench fmt clean
+.PHONY: help install run test check formatted linted typed layered bench fmt clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,19 @@ run: install  ## run the example: farm up with 8 workers in example-app
 test: install  ## run everything that must pass (ARGS="-k name" for some of it)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: install build/stubs/.made  ## format, lint, types and layers (the sizes are a test)
-	$(BIN)/ruff format --check $(CODE)
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/basedpyright
-	$(BIN)/lint-imports
+check: formatted linted typed layered  ## format, lint, types and layers (the sizes are a test); -k goes on after a failure
+
+formatted: install
+	@$(BIN)/ruff format --check $(CODE)
+
+linted: install
+	@$(BIN)/ruff check $(CODE)
+
+typed: install build/stubs/.made
+	@$(BIN)/basedpyright
+
+layered: install
+	@$(BIN)/lint-imports
 
 bench: install  ## measure how many messages a second go through
 	@$(BIN)/python tests/bench/run.py $(ARGS)

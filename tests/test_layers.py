@@ -36,39 +36,40 @@ def test_every_contract_is_tried() -> None:
     assert [one["name"] for one in settings["tool"]["importlinter"]["contracts"]] == list(PLANTED)
 
 
-def test_every_contract_catches_an_import_that_breaks_it(tmp_path: Path) -> None:
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of farm and its contracts, to plant something in."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "farm", tmp_path / "farm", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def lint(tree: Path, *words: str) -> str:
+    """What import-linter says of the copy, which must not please it."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", *words],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_contract_catches_an_import_that_breaks_it(tree: Path) -> None:
     for module, imported in PLANTED.values():
-        with (tmp_path / f"{module.replace('.', '/')}.py").open("a") as file:
+        with (tree / f"{module.replace('.', '/')}.py").open("a") as file:
             file.write(f"import {imported}\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NO_COLOR": "1"}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    broken = [line.removesuffix(" BROKEN") for line in done.stdout.splitlines() if line.endswith(" BROKEN")]
-    assert broken == list(PLANTED), done.stdout + done.stderr
+    said = lint(tree)
+    broken = [line.removesuffix(" BROKEN") for line in said.splitlines() if line.endswith(" BROKEN")]
+    assert broken == list(PLANTED), said
 
 
-def test_a_layer_of_its_own_for_every_module(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "farm", tmp_path / "farm", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "farm" / "planted.py").touch()
-    done = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "planted" in done.stdout + done.stderr
+def test_a_module_that_no_layer_has_is_caught(tree: Path) -> None:
+    (tree / "farm" / "planted.py").touch()
+    assert "planted" in lint(tree, "--contract", "layers")
 
 
 def imported(text: str) -> set[str]:

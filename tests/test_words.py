@@ -17,7 +17,7 @@ FORBIDDEN: Final = (
     r"\b[F]IXME\b",
     r"\b[X]XX\b",
     r"\b[Ff]or [n]ow\b",
-    r"\bNot[I]mplementedError\b",
+    r"\braise Not[I]mplementedError\b",
     r"\.\./[s]hared\b",  # a folder beside this one
     r"(?<![\w.*-])/(?:[w]ork|[r]oot|[U]sers|[h]ome/[\w-]+)/",  # a place on one machine
     r"(?<![\w.*-])/tmp/[v]/",
