@@ -44,6 +44,10 @@ class Components(Protocol):
         """Run one component on one message; raises nothing for what a guest does."""
         ...
 
+    def prepare_next(self) -> bool:
+        """Make one instance that a next call will want; False when there is nothing to make."""
+        ...
+
 
 class Link:
     """The worker's end of the work link, for one life of ingest after the other.
@@ -218,7 +222,8 @@ class Loop:
                     self._serve(ticker)
                 else:
                     self._link.flush()
-                    self._wait(ready)
+                    if not self._make_ready(ticker):
+                        self._wait(ready)
                 self._hear()
         return 0
 
@@ -261,6 +266,17 @@ class Loop:
     def _learn(self, component: str, took_ns: int) -> None:
         average = self._average_ns.get(component)
         self._average_ns[component] = took_ns if average is None else average + WEIGHT * (took_ns - average)
+
+    def _make_ready(self, ticker: Ticker) -> bool:
+        """Idle work, a piece at a time: make an instance before a message wants it. False: none is wanted now."""
+        if self._link.readable():
+            return True
+        self._pulse.promise(IDLE_PROMISE_S + CALL_GRACE_S)
+        ticker.entered()
+        try:
+            return self._components.prepare_next()
+        finally:
+            ticker.left()
 
     def _wait(self, ready: select.poll) -> None:
         """Sleep until a batch, a word or the next beat."""

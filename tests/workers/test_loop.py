@@ -25,10 +25,15 @@ class Scripted:
     def __init__(self) -> None:
         self.script: Callable[[Invoke], tuple[list[Output], Failed | None]] = lambda i: ([Output(i.payload)], None)
         self.called: list[int] = []
+        self.unready = 3
 
     def call(self, invoke: Invoke) -> tuple[list[Output], Failed | None]:
         self.called.append(invoke.seq)
         return self.script(invoke)
+
+    def prepare_next(self) -> bool:
+        self.unready -= self.unready > 0
+        return self.unready > 0
 
 
 class Worker:
@@ -187,6 +192,15 @@ def test_a_new_life_of_ingest_gets_a_join_and_nothing_of_the_old_life(worker: Wo
     worker.give([10], boot=2)
     assert [a.delivery for a in worker.finished(1)] == [10]
     assert 9 not in worker.components.called
+
+
+def test_instances_are_made_while_nothing_is_to_be_done(worker: Worker) -> None:
+    wait_until(lambda: worker.components.unready == 0)
+    worker.join()
+    worker.components.unready = 2
+    worker.give([1])
+    worker.finished(1)
+    wait_until(lambda: worker.components.unready == 0)
 
 
 def test_the_epoch_moves_while_a_guest_runs(worker: Worker) -> None:
