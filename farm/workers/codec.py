@@ -1,0 +1,89 @@
+"""The codec: calls between Python and a component, made once for each type of function.
+
+wasmtime-py asks for the function's type on every call and makes a Python object of every byte; a codec that knows the
+type beforehand is 13 to 30 times faster, and gives back to wasmtime what it was given (`tests/workers/test_memory.py`).
+One codec serves one call at a time, on one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from farm.workers import native
+from farm.workers.lift import TooMany, reader
+from farm.workers.lower import VAL_WORDS, Block, values, writer
+from farm.workers.shapes import Function
+
+
+class Codec:
+    """Calls functions of one type in any instance.
+
+    Raises:
+      TypeError: the type has a part that no codec carries.
+    """
+
+    def __init__(self, function: Function, memory: memoryview) -> None:
+        self._arguments, self._writers = values([shape for _, shape in function.params])
+        self._result = Block(VAL_WORDS)
+        self._reader = None if function.result is None else reader(function.result, memory)
+
+    def call(self, context: int, func: int, arguments: tuple[Any, ...]) -> Any:
+        """Call a function; its result, or None where it has none.
+
+        Args:
+          context: address of the store's context. func: address of the function's structure.
+        Raises:
+          wasmtime.WasmtimeError: the guest trapped: its store is dead.
+          TooMany: the result holds a longer list than its place allows; the guest is unharmed.
+        """
+        for put, argument in zip(self._writers, arguments, strict=True):
+            put(argument)
+        read, result = self._reader, self._result
+        error = native.call(
+            func, context, self._arguments.address, len(arguments), result.address, 0 if read is None else 1
+        )
+        if error:
+            native.raise_error(error)
+        if read is None:
+            return None
+        try:
+            return read(result.address)
+        finally:
+            native.delete(result.address)
+            result.words[0] = 0  # a plain kind: deleting this one again would free nothing
+
+
+class HostFunction:
+    """A function of ours that a guest calls in mid-call.
+
+    `fault` is what `run` raised beyond TooMany: a fault of ours. The guest traps, and whoever called it raises that.
+    """
+
+    def __init__(self, function: Function, run: Callable[..., Any], memory: memoryview) -> None:
+        self.fault: Exception | None = None
+        self._run = run
+        self._readers = [(native.VAL_BYTES * i, reader(s, memory)) for i, (_, s) in enumerate(function.params)]
+        self._result = Block(VAL_WORDS)
+        self._writer = None if function.result is None else writer(function.result, (self._result, 0))
+        self.callback = native.HOST_FUNCTION(self._called)
+
+    def _called(self, *given: int) -> int:
+        arguments, results = given[3], given[5]  # as native.HOST_FUNCTION lists them
+        try:
+            answer = self._run(*[read(arguments + offset) for offset, read in self._readers])
+            if self._writer is not None:
+                self._writer(answer)
+                native.clone(self._result.address, results)
+            return 0
+        except TooMany as error:
+            return native.new_error(f"host: {error}")
+        except Exception as error:  # noqa: BLE001  nothing may cross a C frame; raised again by whoever called the guest
+            self.fault = error
+            return native.new_error("host: internal fault")
+
+
+def address_of(structure: ctypes.Structure) -> int:
+    """The address of a structure, valid as long as it lives."""
+    return ctypes.addressof(structure)

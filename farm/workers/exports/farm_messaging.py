@@ -1,0 +1,130 @@
+"""farm:messaging/handler@0.1.0: farm's own interface (wit/farm-messaging-0.1.0)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from farm.invocation import OUTPUTS_LIMIT, Failed, Invoke, Output
+from farm.message import passed
+from farm.spec import PayloadForm
+from farm.workers.exports.kind import Kind
+from farm.workers.failures import failed
+from farm.workers.shapes import Bytes, Function, List, Option, Plain, Record, Result, Tuple, Variant
+
+HEADERS_READ_LIMIT: Final = 256
+
+STRING: Final = Plain("string")
+PAYLOAD: Final = Variant((("text", STRING), ("latin1", STRING), ("binary", Bytes())))
+HEADERS: Final = List(Tuple((STRING, STRING)), HEADERS_READ_LIMIT)
+MESSAGE: Final = Record(
+    (
+        ("id", STRING),
+        ("subject", STRING),
+        ("broker", STRING),
+        ("payload", PAYLOAD),
+        ("headers", HEADERS),
+        ("reply-to", Option(STRING)),
+        ("attempt", Plain("u32")),
+    )
+)
+OUTGOING: Final = Record(
+    (
+        ("subject", Option(STRING)),
+        ("broker", Option(STRING)),
+        ("payload", PAYLOAD),
+        ("headers", HEADERS),
+        ("reply-to", Option(STRING)),
+    )
+)
+LATER: Final = Record((("reason", STRING), ("after-ms", Option(Plain("u32")))))
+FAULT: Final = Record((("kind", STRING), ("text", STRING), ("place", Option(STRING)), ("trace", STRING)))
+FAILURE: Final = Variant((("error", FAULT), ("retry", LATER), ("reject", STRING)))
+
+
+class BadPayload(Exception):
+    """A guest's payload that stands for no bytes."""
+
+
+def payload_for(payload: bytes, form: PayloadForm) -> tuple[str, str | bytes]:
+    """A payload as the component wants it: `text` where the bytes are UTF-8, else `latin1`; or always `binary`."""
+    if form == "binary":
+        return ("binary", payload)
+    if payload.isascii():
+        return ("text", payload)
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return ("latin1", payload.decode("latin-1"))
+    return ("text", payload)
+
+
+def payload_from(value: tuple[str, Any]) -> bytes:
+    """The bytes of a guest's payload.
+
+    Raises:
+      BadPayload: `latin1` with a character that is no byte.
+    """
+    form, content = value
+    if form == "binary":
+        return content
+    if form == "text":
+        return content.encode()
+    try:
+        return content.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise BadPayload(f"latin1 payload holds U+{ord(content[error.start]):04X}, which is no byte") from error
+
+
+def output_from(value: tuple[Any, ...]) -> Output:
+    """One `outgoing`.
+
+    Raises:
+      BadPayload: its payload stands for no bytes.
+    """
+    subject, broker, payload, headers, reply_to = value
+    return Output(payload_from(payload), subject, broker, passed(tuple(headers)) if headers else (), reply_to)
+
+
+def _arguments(invoke: Invoke, form: PayloadForm) -> tuple[Any, ...]:
+    return (
+        (
+            invoke.id,
+            invoke.subject,
+            invoke.broker,
+            payload_for(invoke.payload, form),
+            list(invoke.headers),
+            invoke.reply_to,
+            invoke.attempt,
+        ),
+    )
+
+
+def _answer(value: tuple[bool, Any]) -> list[Output] | Failed:
+    is_ok, content = value
+    if not is_ok:
+        return _failure(*content)
+    try:
+        return [output_from(outgoing) for outgoing in content]
+    except BadPayload as error:
+        return failed("output", str(error))
+
+
+def _failure(case: str, content: Any) -> Failed:
+    if case == "retry":
+        reason, after_ms = content
+        return failed("retry", reason, after_ms=after_ms)
+    if case == "reject":
+        return failed("rejected", content)
+    kind, text, place, trace = content
+    said = f"{kind}: {text}" if text else kind
+    # A guest's own language noticing the limit: in Python that is what a full memory looks like.
+    return failed("memory" if kind == "MemoryError" else "guest_error", f"{said} ({place})" if place else said, trace)
+
+
+KIND: Final = Kind(
+    name="farm:messaging/handler@0.1.0",
+    places=(("farm:messaging/handler@0.1.0", "handle"),),
+    function=Function((("message", MESSAGE),), Result(List(OUTGOING, OUTPUTS_LIMIT), FAILURE)),
+    arguments=_arguments,
+    answer=_answer,
+)

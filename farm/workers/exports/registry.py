@@ -1,0 +1,106 @@
+"""The kinds of handler farm calls, and how it recognises which one a component exports.
+
+A further kind is one file beside this one and one line in KINDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from farm.errors import Problem
+from farm.workers.exports import farm_messaging, leeorr
+from farm.workers.exports.kind import Kind
+from farm.workers.shapes import Function, Interface, Item
+
+KINDS: Final[tuple[Kind, ...]] = (farm_messaging.KIND, leeorr.KIND)
+
+ASYNC_TODO: Final = "Build it against the synchronous interface of WASI 0.2"
+LATER_TODO: Final = "Build it against farm:messaging@0.1.0"
+
+# Exports that farm knows by name and does not call: name -> (why, what to do). A bare name is a function of the world.
+REFUSED: Final[Mapping[str, tuple[str, str]]] = {
+    "wasmcloud:messaging/handler@0.3.0": ("its functions are async (WASI 0.3)", ASYNC_TODO),
+    "spin:redis/inbound-redis@3.0.0": ("its functions are async (WASI 0.3)", ASYNC_TODO),
+    "wasmcloud:messaging/handler@0.2.0": ("farm does not call this interface yet", LATER_TODO),
+    "wasi:messaging/incoming-handler@0.2.0-draft": ("farm does not call this interface yet", LATER_TODO),
+    "wasi:messaging/messaging-guest@0.2.0-draft": (
+        "an earlier interface under the same version; the one of December 2024 exports incoming-handler",
+        LATER_TODO,
+    ),
+    "fermyon:spin/inbound-redis": ("farm does not call this interface yet", LATER_TODO),
+    "handle-message": ("farm does not call the interface of spin:mqtt-trigger yet", LATER_TODO),
+    "handle-queue-message": ("farm does not call the interface of fermyon:spin-sqs yet", LATER_TODO),
+    "wasi:http/incoming-handler": ("it answers HTTP requests, not messages", LATER_TODO),
+    "wasi:cli/run": ("it is a program, not a handler of messages", LATER_TODO),
+}
+
+# Other versions of packages that farm knows at one version: package prefix -> that version.
+VERSIONS: Final[Mapping[str, str]] = {"farm:messaging/": "0.1.0", "leeorr:spin-message-trigger/": "0.2.0"}
+
+
+@dataclass(frozen=True)
+class Handler:
+    """The handler of a component: its kind, and the path of the function."""
+
+    kind: Kind
+    place: tuple[str, ...]
+
+
+def handlers_of(exports: Mapping[str, Item]) -> list[Handler]:
+    """Every known handler among a component's exports, whatever its shape."""
+    return [Handler(kind, place) for kind in KINDS for place in kind.places if _function_at(exports, place) is not None]
+
+
+def recognise(exports: Mapping[str, Item], imports: Mapping[str, Item], where: str) -> Handler | Problem:
+    """The one handler that a component exports, or why it cannot be called.
+
+    Args:
+      where: the component's file, for the text.
+    """
+    found = handlers_of(exports)
+    if len(found) == 1:
+        handler = found[0]
+        function = _function_at(exports, handler.place)
+        if function == handler.kind.function:
+            return handler
+        why = f"expected {handler.kind.function}, found {function}"
+        return Problem(
+            f"export {'/'.join(handler.place)} has an unknown shape", where, why, "Build it with farm's wit/"
+        )
+    if found:
+        names = " and ".join(handler.kind.name for handler in found)
+        return Problem("more than one known handler", where, f"it exports {names}", "Export one of them")
+    refused = _refused(exports, imports)
+    if refused is not None:
+        name, why, todo = refused
+        return Problem(f"cannot run a component that exports {name}", where, why, todo)
+    names = ", ".join(sorted(exports)) or "nothing"
+    known = ", ".join(kind.name for kind in KINDS)
+    return Problem("no known export", where, f"it exports {names}", f"Export one of {known}")
+
+
+def _function_at(exports: Mapping[str, Item], place: tuple[str, ...]) -> Function | None:
+    item = exports.get(place[0])
+    if len(place) == 2 and isinstance(item, Interface):
+        return item.functions.get(place[1])
+    return item if len(place) == 1 and isinstance(item, Function) else None
+
+
+def _refused(exports: Mapping[str, Item], imports: Mapping[str, Item]) -> tuple[str, str, str] | None:
+    for name, item in exports.items():
+        if name == "handle-message" and "spin:mqtt-trigger/spin-mqtt-types@3.0.0" in imports:
+            return "spin:mqtt-trigger@3.0.0", "its functions are async (WASI 0.3)", ASYNC_TODO
+        bare = name.partition("@")[0]
+        for known in (name, bare):
+            if known in REFUSED:
+                why, todo = REFUSED[known]
+                return name, why, todo
+        for prefix, version in VERSIONS.items():
+            if name.startswith(prefix) and not name.endswith("@" + version):
+                return name, f"farm knows version {version} of this package", "Build it with farm's wit/"
+        functions = item.functions.values() if isinstance(item, Interface) else (item,)
+        if any(isinstance(function, Function) and function.is_async for function in functions):
+            return name, "its functions are async (WASI 0.3)", ASYNC_TODO
+    return None

@@ -1,0 +1,50 @@
+"""What wasmtime says when a guest breaks off, and what farm says of it. The only place that looks at those texts."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import wasmtime
+
+from farm.invocation import Failed, FailureKind
+from farm.workers.failures import failed
+
+# A part of wasmtime's text -> the kind of failure and what people read. First match wins.
+TEXTS: Final[tuple[tuple[str, FailureKind, str], ...]] = (
+    ("wasm trap: interrupt", "timeout", "the deadline passed"),
+    ("exceeds memory limits", "memory", "the component starts with more memory than its limit"),
+    ("exceeds table limits", "memory", "the component starts with larger tables than the limit"),
+    ("call stack exhausted", "trap", "call stack exhausted (endless recursion?)"),
+    ("host: ", "output", ""),
+    ("ran out of fuel for lifting", "output", "outputs too large"),
+)
+_CAUSE: Final = re.compile(r"wasm trap: (.+)")
+_HOST: Final = re.compile(r"host: (.+)")
+_FRAME: Final = re.compile(r"^\s+\d+:\s+0x[0-9a-f]+ - (.+)$", re.MULTILINE)
+
+
+FULL_SHARE: Final = 0.9  # of the memory limit
+
+
+def classify(error: wasmtime.WasmtimeError, memory_full: bool = False) -> Failed:
+    """The failure that a trap, an exit or a failed start of an instance stands for.
+
+    Args:
+      memory_full: the guest had grown to its memory limit; wasmtime does not tell a guest that gave up for lack of
+        memory from one that gave up for another reason.
+    """
+    if isinstance(error, wasmtime.ExitTrap):
+        return failed("trap", f"the guest called exit({error.code})")
+    text = str(error)
+    for part, kind, said in TEXTS:
+        if part in text:
+            host = _HOST.search(text)
+            return failed(kind, said or (host[1] if host else text), text)
+    cause = _CAUSE.search(text)
+    if memory_full and (cause is None or "unreachable" in cause[1]):
+        return failed("memory", "the memory limit was reached", text)
+    if cause is None:
+        return failed("trap", text.strip().splitlines()[-1].strip(), text)
+    frame = _FRAME.search(text)
+    return failed("trap", f"{cause[1].strip()} in {frame[1]}" if frame else cause[1].strip(), text)
