@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ import platformdirs
 from farm.errors import AlreadyRunning, NotPermitted, Problem
 
 SOCKET_PATH_LIMIT_BYTES: Final = 107  # sun_path less its terminator (unix(7))
+LOCK_TRIES: Final = 3
+LOCK_PAUSE_S: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,28 @@ class Rundir:
           AlreadyRunning: another process holds it; its pid is in the text.
         """
         fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _lock(fd, fcntl.LOCK_EX):
             pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
             raise AlreadyRunning(
                 Problem("a farm is already running here", where=f"pid {pid}", todo="Stop it with `farm down`")
-            ) from error
+            )
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return fd
+
+    def holder(self) -> int | None:
+        """The pid of the farm that holds the lock, None when there is none."""
+        try:
+            fd = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None  # no farm ever ran here, or it is not ours to look at
+        try:
+            held = not _lock(fd, fcntl.LOCK_SH)
+            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+        finally:
+            os.close(fd)
+        return int(pid) if held and pid.isdigit() else None
 
 
 def of(manifest: Path) -> Rundir:
@@ -114,6 +128,17 @@ def of(manifest: Path) -> Rundir:
     runtime_above = os.environ.get("XDG_RUNTIME_DIR")
     runtime = Path(runtime_above).absolute() / f"farm-{farm_id}" if runtime_above else state / "run"
     return Rundir(state=state, runtime=runtime)
+
+
+def _lock(fd: int, how: int) -> bool:
+    """Take a lock if it is free. Who only looks has it for a moment, and is no farm: so not one try alone."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+    return False
 
 
 def _make_private(folder: Path) -> None:

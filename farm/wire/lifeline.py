@@ -45,13 +45,19 @@ class State(msgspec.Struct, frozen=True, tag="state"):
 
 
 class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
-    """The compiler's report of one .wasm. entry: the cache entry workers may map (opaque, see workers/cache)."""
+    """The compiler's report of one .wasm.
+
+    entry: the cache entry workers may map (opaque, see workers/cache), empty when there is none; compiled: whether it was
+    compiled now; exit_code: what a problem ends farm with, 0 without one.
+    """
 
     component: str
     digest: str
     entry: bytes
     problems: list[str]
     compiled: bool
+    warnings: list[str] = []
+    exit_code: int = 0
 
 
 class Restart(msgspec.Struct, frozen=True, tag="restart"):
@@ -134,13 +140,14 @@ class _End:
 
     def _receive(self) -> list[bytes]:
         words: list[bytes] = []
-        while not self.closed:
+        while self._socket.fileno() >= 0:
             try:
                 word = self._socket.recv(WORD_LIMIT_BYTES)
             except BlockingIOError:
                 break
             except ConnectionResetError:
-                word = b""
+                self.closed = True
+                continue  # told once, before what the dead one had still said
             if not word:
                 self.closed = True
                 break

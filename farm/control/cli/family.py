@@ -1,0 +1,120 @@
+"""`farm up` and `farm down`: the beginning and the end of a family."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from farm import log, rundir
+from farm.control import terminal
+from farm.control.cli.options import App, manifest_path, rundir_of
+from farm.control.roles import check_workers
+from farm.errors import NotRunning, Problem, Unanswered
+from farm.rundir import Rundir
+from farm.wire import admin
+from farm.wire.admin import FamilyStatus
+
+ANSWER_S: Final = 5.0
+GONE_S: Final = 40.0  # a drain takes 25 s at most
+
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", envvar="FARM_WORKERS", help="How many worker processes. Default: one for each core."),
+]
+LogLevel = Annotated[log.Level, typer.Option("--log-level", envvar="FARM_LOG_LEVEL", help="Logs go to stderr.")]
+
+
+def up(workers: Workers = None, app: App = None, log_level: LogLevel = "info") -> int:
+    """Run the farm of this folder in the foreground.
+
+    Builds what changed, starts the processes, says on stderr where it listens, then prints one line that begins with
+    "ready". Ctrl-C, SIGTERM or `farm down` finish what is in flight (25 s at most) and end it; a second Ctrl-C ends it
+    at once.
+
+    \b
+    Examples:
+      farm up
+      farm up --workers 8 --log-level debug
+      farm up --app services/orders
+    """
+    how_many = len(os.sched_getaffinity(0)) if workers is None else workers
+    check_workers(how_many)
+    return _run(manifest_path(app), how_many, log_level)
+
+
+def _run(manifest: Path, workers: int, level: log.Level) -> int:
+    from farm.control import kernel, preload
+    from farm.control.prepare import prepare
+    from farm.control.supervisor import Plan, Supervisor
+    from farm.manifest.read import read
+
+    kernel.fill_standard_descriptors()
+    log.configure(level, "supervisor")
+    spec = read(manifest, os.environ).spec
+    directories = rundir.of(manifest)
+    directories.make()
+    lock = directories.acquire()  # held until this process ends, and by no child
+    kernel.raise_file_limit()
+    preload.preload(preload.modules(spec))
+    prepared = prepare(spec, directories, level)
+    os.umask(0o077)
+    plan = Plan(prepared.spec, directories, workers, level, prepared.entries)
+    ended = Supervisor(plan, lambda status: terminal.say(ready_line(status))).run()
+    os.close(lock)
+    for problem in ended.problems:
+        terminal.error(problem)
+    return ended.exit_code
+
+
+def ready_line(status: FamilyStatus) -> str:
+    """What `farm up` prints when everybody is there."""
+    workers = sum(process.role == "worker" for process in status.processes)
+    where = "".join(f", {broker} on http://{address}" for broker, address in status.listens.items())
+    return f"ready: {status.app}, {workers} worker{'s' if workers != 1 else ''}{where} (pid {status.pid})"
+
+
+def down(app: App = None) -> int:
+    """Drain the running farm of this folder, and wait until it is gone.
+
+    \b
+    Examples:
+      farm down
+      farm down --app services/orders
+    """
+    directories = rundir_of(app)
+    try:
+        status, _ = admin.ask(directories.admin, "down", ANSWER_S)
+    except NotRunning:
+        pid = directories.holder()
+        if pid is None:
+            raise
+        os.kill(pid, signal.SIGTERM)  # it builds, and listens to nobody yet
+        _await_end(directories, pid)
+        terminal.say(f"stopped (pid {pid}), before it had started")
+        return 0
+    _await_end(directories, status.pid)
+    terminal.say(f"stopped: {status.app} (pid {status.pid})")
+    return 0
+
+
+def _await_end(directories: Rundir, pid: int) -> None:
+    """Wait until a farm's process has ended.
+
+    Raises: Unanswered: it did not.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    ended = poll.poll(GONE_S * 1000)
+    os.close(pidfd)
+    if not ended:
+        todo = f"`kill -9 {pid}` ends it at once, and its children with it"
+        raise Unanswered(Problem("the farm did not end", where=f"pid {pid}", why=f"in {GONE_S:g} s", todo=todo))

@@ -1,0 +1,31 @@
+"""Import what the children need before the first fork: they start in milliseconds then, and share the memory.
+
+Only names, and only libraries whose import makes no thread, loop, context or engine: a child forked from a parent that
+held one would hang on it. What a role is itself (`farm.ingest.process` ..) is imported by the child.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from collections.abc import Sequence
+from typing import Final
+
+from farm.spec import FarmSpec
+
+ALWAYS: Final = ("asyncio", "msgspec.msgpack", "structlog", "uvloop", "wasmtime", "zmq")
+FOR_A_GATEWAY: Final = ("sanic", "sanic.server", "sanic.server.protocols.websocket_protocol", "websockets")
+
+
+def modules(spec: FarmSpec) -> Sequence[str]:
+    """What this farm's children will import."""
+    listens = any(broker.gateway is not None for broker in spec.brokers.values())
+    return (*ALWAYS, *FOR_A_GATEWAY) if listens else ALWAYS
+
+
+def preload(names: Sequence[str]) -> None:
+    """Import them, and keep the collector from touching (and so copying) their pages in every child."""
+    for name in names:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,60 @@
+"""Which roles a family has, how many of each, and where each one's code is.
+
+Code is named by a string and imported after the fork: so control composes the layers beneath it without importing them,
+and the supervisor never holds what only a child may own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from farm.errors import BadValue, Problem
+from farm.spec import FarmSpec
+from farm.wire.pulse import SLOT_COUNT
+
+WORKERS_LIMIT: Final = SLOT_COUNT - 2
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a process of the family is for.
+
+    target: "module:function", called with a `Post`, returns the exit code; essential: without it nothing works, so one
+    that crashes in a loop ends the farm; environment: whether it may see the environment.
+    """
+
+    name: str
+    target: str
+    essential: bool = False
+    environment: bool = True
+
+
+INGEST: Final = Role("ingest", "farm.ingest.process:main", essential=True)
+GATEWAY: Final = Role("gateway", "farm.gateway.process:main", essential=True)
+WORKER: Final = Role("worker", "farm.workers.process:main", environment=False)
+
+COMPILER: Final = Role("compiler", "farm.control.inspection:compile_into_cache", environment=False)
+CHECKER: Final = Role("compiler", "farm.control.inspection:check", environment=False)
+
+ROLES: Final = (INGEST, GATEWAY, WORKER)
+
+# Ingest goes before workers: what is in flight needs them. The gateway goes first: its requests need both.
+DRAIN_ORDER: Final = ("gateway", "ingest", "worker")
+
+
+def check_workers(workers: int) -> None:
+    """Refuse a number of workers that no farm can have.
+
+    Raises: BadValue.
+    """
+    if not 1 <= workers <= WORKERS_LIMIT:
+        why = f"a farm has 1 to {WORKERS_LIMIT} of them"
+        raise BadValue(Problem("cannot run so many workers", where=str(workers), why=why, todo="Change --workers"))
+
+
+def counts(spec: FarmSpec, workers: int) -> Mapping[str, int]:
+    """How many processes of each role this farm has."""
+    listens = any(broker.gateway is not None for broker in spec.brokers.values())
+    return {"ingest": 1, "gateway": int(listens), "worker": workers}

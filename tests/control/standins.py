@@ -1,0 +1,128 @@
+"""Roles that do nothing but live: what a supervisor needs of its children, and ways to misbehave.
+
+Each writes what it hears to `<state>/heard.jsonl`. `<state>/<name>.does`, read when it begins, says how it behaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import asdict
+
+from farm.control.roles import Role
+from farm.errors import PortTaken, Problem
+from farm.rundir import of
+from farm.spec import AppSpec, FarmSpec, GatewaySpec, MemorySpec
+from farm.wire.lifeline import Drain, Post, Ready, Restart, State
+
+ROLES = (
+    Role("ingest", "tests.control.standins:ingest", essential=True),
+    Role("gateway", "tests.control.standins:gateway", essential=True),
+    Role("worker", "tests.control.standins:worker", environment=False),
+)
+PROMISE_S = 1.0
+
+
+def spec_at(folder: Path, *, gateway: bool = True) -> FarmSpec:
+    """A farm of one broker and no component."""
+    listener = GatewaySpec(port=0) if gateway else None
+    broker = MemorySpec(name="test", gateway=listener)
+    return FarmSpec(path=folder / "farm.toml", app=AppSpec(name="example"), brokers={"test": broker}, components={})
+
+
+class Standin:
+    """One process: beats, writes down what it hears, ends on Drain."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.name = f"{post.role}-{post.index}"
+        script = post.rundir.state / f"{self.name}.does"
+        self.does = script.read_text().split() if script.exists() else []
+        self.note("begins", pid=os.getpid(), id=post.id.hex(), listens=post.listens, environ=len(os.environ))
+
+    def note(self, what: str, **more: Any) -> None:
+        line = json.dumps({"who": self.name, "what": what, **more})
+        with (self.post.rundir.state / "heard.jsonl").open("a") as file:
+            file.write(f"{line}\n")
+
+    def run(self, ready: Ready) -> int:
+        post = self.post
+        if "crash" in self.does:
+            return 9
+        if "refuse" in self.does:
+            raise PortTaken(Problem("port taken", where="127.0.0.1:3005", why="in use", todo="Choose another"))
+        if "call" in self.does:
+            post.pulse.start(42)
+        post.lifeline.send(State("at work"))
+        post.lifeline.send(ready)
+        post.pulse.promise(PROMISE_S)
+        if "hang" in self.does:
+            (post.rundir.state / f"{self.name}.does").unlink()
+            time.sleep(600)
+        while True:
+            select.select([post.lifeline.fileno()], [], [], 0.1)
+            for word in post.lifeline.receive():
+                told = {key: value.hex() if isinstance(value, bytes) else value for key, value in asdict(word).items()}
+                self.note("hears", word=type(word).__name__, **told)
+                if isinstance(word, Drain) and "stay" not in self.does:
+                    self.note("drains", pid=os.getpid())
+                    return 0
+            if post.lifeline.closed:
+                return 0
+            self.obey()
+            post.pulse.promise(PROMISE_S)
+
+    def obey(self) -> None:
+        """Do what a test asks a process that already runs for."""
+        order = self.post.rundir.state / f"{self.name}.order"
+        if not order.exists():
+            return
+        what, _, argument = order.read_text().partition(" ")
+        order.unlink()
+        if what == "restart":
+            self.post.lifeline.send(Restart(bytes.fromhex(argument), "its frames do not parse"))
+
+
+def ingest(post: Post) -> int:
+    """Has a nonce of its own in each life."""
+    return Standin(post).run(Ready(boot=os.getpid()))
+
+
+def gateway(post: Post) -> int:
+    """Says where it listens; where it listened before, again."""
+    return Standin(post).run(Ready(listens=post.listens or {"test": f"127.0.0.1:{os.getpid() % 60000 + 1024}"}))
+
+
+def worker(post: Post) -> int:
+    """One of many."""
+    return Standin(post).run(Ready())
+
+
+def main(folder: str, workers: str) -> int:
+    """`farm up` with these roles, in this process."""
+    from farm import log
+    from farm.control import kernel, terminal
+    from farm.control.cli.family import ready_line
+    from farm.control.supervisor import Plan, Supervisor
+
+    kernel.fill_standard_descriptors()
+    spec = spec_at(Path(folder))
+    rundir = of(spec.path)
+    rundir.make()
+    rundir.acquire()
+    log.configure("debug", "supervisor")
+    plan = Plan(spec, rundir, int(workers), "debug", roles=ROLES)
+    ended = Supervisor(plan, lambda status: terminal.say(ready_line(status))).run()
+    for problem in ended.problems:
+        terminal.error(problem)
+    return ended.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
