@@ -149,9 +149,7 @@ def main() -> None:
     sizes = {100: 60_000 // share, 1024: 40_000 // share, 10_240: 10_000 // share}
     here = machine()
     print(", ".join(f"{key} {value}" for key, value in here.items()))
-    print(
-        f"{'guest':8}{'payload':>9}{'workers':>9}{'msg/s':>10}{'ingest us':>11}{'worker us':>11}{'p50 us':>9}{'p99 us':>9}"
-    )
+    print(f"{'guest':8}" + "".join(f"{head:>11}" for head in HEADS))
     rows: list[Row] = []
     for name, wasm in (("tiny", wat.wasm("echo")), ("Python", python_guest())):
         for workers in (1, 2):
