@@ -15,6 +15,7 @@ from farm.manifest.keys import Table, as_table
 from farm.manifest.lines import KeyPath, Position, scan
 
 SIZE_LIMIT_BYTES: Final = 1 << 20
+_TUPLE: Final = re.compile(r"\(('[^']*'(, )?)+,?\)")  # a table's name, as tomllib writes it: ('brokers', 'test')
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -133,9 +134,13 @@ def _text(path: Path, name: str) -> str:
         raise ManifestError(Problem("bad TOML", where=f"{name}:{line}", why="it is not UTF-8", todo=todo)) from error
 
 
+def _dotted(match: re.Match[str]) -> str:
+    return ".".join(re.findall(r"'([^']*)'", match[0]))
+
+
 def _syntax_problem(message: str, name: str, text: str) -> Problem:
     place = _PLACE.search(message)
-    why = message[: place.start()] if place else message
+    why = _TUPLE.sub(_dotted, message[: place.start()] if place else message)
     where = name
     if place and place[1]:
         where = f"{name}:{place[1]}:{place[2]}"

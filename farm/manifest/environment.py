@@ -33,9 +33,11 @@ OTHERS: Final = frozenset(
 )
 """What stands in the place of a command's flag, or belongs to tests and packagers: no setting of the manifest."""
 
-# What Kubernetes puts into every container for a service whose name is or begins with "farm".
+# What Kubernetes puts into every container for a service whose name is or begins with "farm", with the value: a plain
+# FARM_.._PORT is a misspelt setting unless it holds an address.
 _SERVICE_LINK: Final = re.compile(
-    r"FARM_([A-Z0-9]+_)*(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"FARM_(?:[A-Z0-9]+_)*"
+    r"(?:SERVICE_(?:HOST|PORT(?:_\w+)?)=|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?=|PORT=(?:tcp|udp|sctp)://)"
 )
 
 
@@ -51,7 +53,7 @@ class Merged:
 def merge(table: Table, environ: Mapping[str, str]) -> Merged:
     """Set in a copy of the manifest's table what FARM_* variables say; shorter paths first, in the order of names."""
     merged = Merged(deepcopy(table))
-    ours = sorted(name for name in environ if name.startswith(PREFIX) and not _is_other(name))
+    ours = sorted(name for name in environ if name.startswith(PREFIX) and not _is_other(name, environ[name]))
     for name in sorted(ours, key=lambda each: (each.count("__"), each)):
         targets = _targets(merged.table)
         target = targets.get(name) or _new_open_key(name, targets)
@@ -78,8 +80,8 @@ class _Target:
     clash: KeyPath = ()
 
 
-def _is_other(name: str) -> bool:
-    return name in OTHERS or _SERVICE_LINK.fullmatch(name) is not None
+def _is_other(name: str, value: str) -> bool:
+    return name in OTHERS or _SERVICE_LINK.match(f"{name}={value}") is not None
 
 
 def _set(merged: Merged, name: str, target: _Target, text: str) -> None:

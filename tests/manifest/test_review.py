@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from farm.manifest.read import read
+from farm.manifest.review import review
+from tests.manifest.example import EXAMPLE, SMALL, write
+
+
+def warnings(folder: Path, text: str) -> list[str]:
+    return [str(problem) for problem in review(read(write(folder, text), {}))]
+
+
+def trigger(topic: str, subject: str) -> str:
+    return f'[[components.hello.triggers]]\nbroker = "test"\ntopic = "{topic}"\npublish = {{ subject = "{subject}" }}\n'
+
+
+def test_nothing_is_said_of_the_example(tmp_path: Path) -> None:
+    assert warnings(tmp_path, EXAMPLE) == []
+
+
+def test_a_trigger_that_feeds_itself_is_told(tmp_path: Path) -> None:
+    assert warnings(tmp_path, SMALL + trigger("a.*", "a.b")) == [
+        'components.hello.triggers[0] feeds itself (farm.toml:9): what it publishes to "a.b" comes back to it; '
+        "farm ends such a message after 16 hops. Publish to a subject that its topic does not match"
+    ]
+
+
+def test_wildcards_are_those_of_the_broker(tmp_path: Path) -> None:
+    text = SMALL + trigger("a.*", "a.b.c")
+    assert len(warnings(tmp_path, text)) == 1
+    assert warnings(tmp_path, text.replace('"memory"', '"memory"\nwildcards = "nats"')) == []
+
+
+def test_a_circle_is_told_once_with_its_way(tmp_path: Path) -> None:
+    text = SMALL + trigger("a", "b") + trigger("b", "c") + trigger("c", "a") + trigger("x", "a")
+    (line,) = warnings(tmp_path, text)
+    assert line.startswith("components.hello.triggers[0] feeds itself (farm.toml:9)")
+    assert "comes back to it by way of components.hello.triggers[1], components.hello.triggers[2];" in line
+
+
+def test_a_trigger_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    (line,) = warnings(tmp_path, SMALL + trigger("a", "b") + trigger("a", "c"))
+    assert line == (
+        "components.hello.triggers[1] is triggers[0] once more (farm.toml:13): hello runs twice on each message. "
+        "Remove one"
+    )
+
+
+def test_a_component_without_triggers_and_a_broker_without_use_are_told(tmp_path: Path) -> None:
+    assert warnings(tmp_path, SMALL + "triggers = []\n") == [
+        "broker test is not used (farm.toml:4): it has no gateway, and no trigger listens or publishes there",
+        "component hello never runs (farm.toml:7): it has no triggers",
+    ]
