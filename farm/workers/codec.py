@@ -7,7 +7,6 @@ One codec serves one call at a time, on one thread.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,9 @@ from farm.workers import native
 from farm.workers.lift import TooMany, reader
 from farm.workers.lower import VAL_WORDS, Block, values, writer
 from farm.workers.shapes import Function
+
+Target = tuple[native.Pointer, native.Pointer, native.Pointer, native.Size, native.Pointer, native.Size]
+"""The arguments of `native.call`, as ctypes objects: made once, and cheaper to pass than ints."""
 
 
 class Codec:
@@ -27,32 +29,38 @@ class Codec:
     def __init__(self, function: Function, memory: memoryview) -> None:
         self._arguments, self._writers = values([shape for _, shape in function.params])
         self._result = Block(VAL_WORDS)
+        self._result_pointer = native.Pointer(self._result.address)
         self._reader = None if function.result is None else reader(function.result, memory)
 
-    def call(self, context: int, func: int, arguments: tuple[Any, ...]) -> Any:
-        """Call a function; its result, or None where it has none.
+    def target(self, context: int, func: int) -> Target:
+        """A function of one instance, for `call`.
 
         Args:
           context: address of the store's context. func: address of the function's structure.
+        """
+        counts = (native.Size(len(self._writers)), native.Size(0 if self._reader is None else 1))
+        arguments = native.Pointer(self._arguments.address)
+        return native.Pointer(func), native.Pointer(context), arguments, counts[0], self._result_pointer, counts[1]
+
+    def call(self, target: Target, arguments: tuple[Any, ...]) -> Any:
+        """Call a function; its result, or None where it has none.
+
         Raises:
           wasmtime.WasmtimeError: the guest trapped: its store is dead.
           TooMany: the result holds a longer list than its place allows; the guest is unharmed.
         """
         for put, argument in zip(self._writers, arguments, strict=True):
             put(argument)
-        read, result = self._reader, self._result
-        error = native.call(
-            func, context, self._arguments.address, len(arguments), result.address, 0 if read is None else 1
-        )
+        error = native.call(*target)
         if error:
             native.raise_error(error)
-        if read is None:
+        if self._reader is None:
             return None
         try:
-            return read(result.address)
+            return self._reader(self._result.address)
         finally:
-            native.delete(result.address)
-            result.words[0] = 0  # a plain kind: deleting this one again would free nothing
+            native.delete(self._result_pointer)
+            self._result.words[0] = 0  # a plain kind: wasmtime drops what is here before it writes the next result
 
 
 class HostFunction:
@@ -75,15 +83,10 @@ class HostFunction:
             answer = self._run(*[read(arguments + offset) for offset, read in self._readers])
             if self._writer is not None:
                 self._writer(answer)
-                native.clone(self._result.address, results)
+                native.clone(native.Pointer(self._result.address), native.Pointer(results))
             return 0
         except TooMany as error:
             return native.new_error(f"host: {error}")
         except Exception as error:  # noqa: BLE001  nothing may cross a C frame; raised again by whoever called the guest
             self.fault = error
             return native.new_error("host: internal fault")
-
-
-def address_of(structure: ctypes.Structure) -> int:
-    """The address of a structure, valid as long as it lives."""
-    return ctypes.addressof(structure)

@@ -17,13 +17,13 @@ from farm.spec import ComponentSpec, FarmSpec
 from farm.workers import cache, native, shapes, traps
 from farm.workers.cache import Entry, decoded
 from farm.workers.codec import Codec, HostFunction
-from farm.workers.engine import Engine, ticks
+from farm.workers.engine import Engine
 from farm.workers.exports import registry as exports
 from farm.workers.failures import failed, too_much
 from farm.workers.guest_output import GuestOutput, OnOutput
 from farm.workers.imports import registry as imports
 from farm.workers.imports.offer import Held
-from farm.workers.instances import Instance, Instances
+from farm.workers.instances import Callee, Instance, Instances
 from farm.workers.lift import TooMany
 
 
@@ -46,9 +46,8 @@ class Component:
         self._codec = Codec(handler.kind.function, engine.memory)
         self._held = Held()
         self._output = GuestOutput(spec.name, on_output)
-        self._instances = Instances(engine, spec, compiled, handler.place, self._output)
+        self._instances = Instances(engine, spec, Callee(compiled, handler.place, self._codec), self._output)
         self._hosts = self._define(engine, compiled)
-        self._deadline_ticks = ticks(spec.deadline_s)
 
     def call(self, invoke: Invoke) -> tuple[list[Output], Failed | None]:
         """Run the handler on one message. What a guest does wrong is the second value, and the first is empty.
@@ -64,14 +63,8 @@ class Component:
             self._output.end()
 
     def prepare(self) -> bool:
-        """Make the next call's instance now; False when there was nothing to do. A failure is left to that call."""
-        if self._instances.has_idle:
-            return False
-        try:
-            self._instances.prepare()
-        except wasmtime.WasmtimeError:
-            return False
-        return True
+        """Make the next call's instance now; False when there is nothing to make."""
+        return self._instances.prepare()
 
     def close(self) -> None:
         """Free the waiting instance."""
@@ -82,10 +75,9 @@ class Component:
             instance = self._instances.take()
         except wasmtime.WasmtimeError as error:
             return [], traps.classify(error)
-        native.set_epoch_deadline(instance.context, self._deadline_ticks)
         arguments = self._kind.arguments(invoke, self.spec.payload)
         try:
-            value = self._codec.call(instance.context, instance.func_address, arguments)
+            value = self._codec.call(instance.target, arguments)
         except wasmtime.WasmtimeError as error:
             return [], self._broken(instance, error)
         except TooMany as error:
@@ -143,17 +135,6 @@ class Components:
         """
         component = self._live.get(invoke.component)
         return (component or self._map(invoke.component)).call(invoke)
-
-    def deadline_s(self, component: str) -> float:
-        """How long one call of a component may take, in seconds.
-
-        Raises:
-          Internal: no such component.
-        """
-        spec = self._spec.components.get(component)
-        if spec is None:
-            raise Internal(f"no component {component!r} in this worker")
-        return spec.deadline_s
 
     def prepare(self) -> None:
         """Map every component: 2 ms each, and no guest runs.

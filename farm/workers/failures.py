@@ -16,15 +16,16 @@ def failed(kind: FailureKind, text: str, trace: str = "", after_ms: int | None =
     return Failed(kind, printable(text[:TEXT_LIMIT])[:TEXT_LIMIT], lines[:TRACE_LIMIT], after_ms)
 
 
+def size_bytes(output: Output) -> int:
+    """What an output counts against the limit of a call."""
+    return len(output.payload) + len(output.subject or "") + sum(len(k) + len(v) for k, v in output.headers)
+
+
 def too_much(outputs: list[Output]) -> Failed | None:
     """A failure when a call made more outputs than one may, else None."""
     if len(outputs) > OUTPUTS_LIMIT:
         return failed("output", f"{len(outputs)} outputs exceed the limit of {OUTPUTS_LIMIT}")
-    size = 0
-    for output in outputs:
-        size += len(output.payload) + len(output.subject or "")
-        for name, value in output.headers:
-            size += len(name) + len(value)
+    size = sum(map(size_bytes, outputs))
     if size > OUTPUTS_LIMIT_BYTES:
         return failed("output", f"outputs of {size} bytes exceed the limit of {OUTPUTS_LIMIT_BYTES} bytes")
     return None

@@ -7,6 +7,7 @@ fresh  one instance serves one message; the next one is made while the worker is
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ from wasmtime import component as wt
 
 from farm.spec import ComponentSpec
 from farm.workers import native
-from farm.workers.codec import address_of
+from farm.workers.codec import Codec, Target
 from farm.workers.engine import Engine, ticks
 from farm.workers.guest_output import GuestOutput, Stream
 
 CALLS_LIMIT: Final = 10_000
 CALLS_BETWEEN_LOOKS: Final = 64
 GROWTH_SHARE: Final = 0.5  # of the memory limit: an instance that grew by more is recycled
-START_S: Final = 5.0
 
 STATM: Final = Path("/proc/self/statm")
 PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
@@ -41,12 +41,11 @@ def data_bytes() -> int:
 
 @dataclass
 class Instance:
-    """A live instance and the addresses that a call needs."""
+    """A live instance and what a call of its handler needs."""
 
     store: wasmtime.Store
-    func: object  # keeps the structure at func_address alive
-    context: int
-    func_address: int
+    structure: ctypes.Structure  # what the target points to
+    target: Target
     data_bytes: int
     calls: int = 0
 
@@ -65,31 +64,38 @@ def environment(spec: ComponentSpec) -> list[tuple[str, str]]:
     return list({**spec.environment, **variables}.items())
 
 
+@dataclass(frozen=True)
+class Callee:
+    """What instances are made of: native code, the path of the handler's function, and the codec that calls it."""
+
+    compiled: wt.Component
+    place: tuple[str, ...]
+    codec: Codec
+
+
 class Instances:
     """Makes and keeps the instances of one component."""
 
-    def __init__(
-        self, engine: Engine, spec: ComponentSpec, compiled: wt.Component, place: tuple[str, ...], output: GuestOutput
-    ) -> None:
-        self._engine, self._spec, self._compiled, self._output = engine, spec, compiled, output
+    def __init__(self, engine: Engine, spec: ComponentSpec, callee: Callee, output: GuestOutput) -> None:
+        self._engine, self._spec, self._callee, self._output = engine, spec, callee, output
         self.linker = engine.linker()
         self._environment = environment(spec)
-        self._index = index_of(compiled, place)
+        self._index = index_of(callee.compiled, callee.place)
+        self._deadline_ticks = ticks(spec.deadline_s)
         self._idle: Instance | None = None
-
-    @property
-    def has_idle(self) -> bool:
-        """Whether the next call finds an instance ready."""
-        return self._idle is not None
+        self._fails_to_start = False
 
     def take(self) -> Instance:
-        """An instance for one call; give it back or drop it.
+        """An instance for one call, whose deadline runs from here: that of making it included. Give it back or drop it.
 
         Raises:
           wasmtime.WasmtimeError: it could not be made: the guest's start trapped, or wants more than its limits.
         """
         instance, self._idle = self._idle, None
-        return instance if instance is not None else self._make()
+        if instance is None:
+            return self._make()
+        instance.store.set_epoch_deadline(self._deadline_ticks)
+        return instance
 
     def give_back(self, instance: Instance) -> None:
         """A call has ended well: keep its instance if it may serve again."""
@@ -99,14 +105,18 @@ class Instances:
         else:
             instance.close()
 
-    def prepare(self) -> None:
-        """Make the instance of the next call now, if none waits.
+    def prepare(self) -> bool:
+        """Make the instance of the next call now; False when one waits, or when the last that was made failed to start.
 
-        Raises:
-          wasmtime.WasmtimeError: as `take`.
+        A failure is left to the next call, which meets it again and tells it.
         """
-        if self._idle is None:
+        if self._idle is not None or self._fails_to_start:
+            return False
+        try:
             self._idle = self._make()
+        except wasmtime.WasmtimeError:
+            return False
+        return True
 
     def close(self) -> None:
         """Drop what waits."""
@@ -125,16 +135,19 @@ class Instances:
         store = self._engine.store(self._spec.memory_bytes)
         try:
             store.set_wasi(self._wasi())
-            store.set_epoch_deadline(ticks(START_S))
+            store.set_epoch_deadline(self._deadline_ticks)
             before_bytes = data_bytes()
-            instance = self.linker.instantiate(store, self._compiled)
+            instance = self.linker.instantiate(store, self._callee.compiled)
             func = instance.get_func(store, self._index)
             assert func is not None, "the compiler found this export"
-        except BaseException:
+        except BaseException as error:
+            self._fails_to_start = isinstance(error, wasmtime.WasmtimeError)
             store.close()
             raise
+        self._fails_to_start = False
         structure = native.func_of(func)
-        return Instance(store, structure, native.context_of(store), address_of(structure), before_bytes)
+        target = self._callee.codec.target(native.context_of(store), ctypes.addressof(structure))
+        return Instance(store, structure, target, before_bytes)
 
     def _wasi(self) -> wasmtime.WasiConfig:
         wasi = wasmtime.WasiConfig()

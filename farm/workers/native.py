@@ -1,7 +1,6 @@
 """Everything that farm uses of wasmtime-py below its public surface: pinned to one major, and to this file.
 
-The functions are bound a second time, with addresses instead of typed pointers: wasmtime-py's own prototypes cost more
-than the calls. An address here is an int, as ctypes gives it.
+The functions are bound a second time, without typed pointers: wasmtime-py's own prototypes cost more than the calls.
 """
 
 from __future__ import annotations
@@ -36,43 +35,43 @@ STRING, LIST, RECORD, TUPLE, VARIANT, ENUM, OPTION, RESULT = 12, 13, 14, 15, 16,
 U8: Final = 2
 
 _ffi: Final[Any] = importlib.import_module("wasmtime._ffi")
-_address: Final = ctypes.c_void_p
-_size: Final = ctypes.c_size_t
+Pointer = ctypes.c_void_p
+Size = ctypes.c_size_t
 
 
 def _bind(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
     function = _ffi.dll[name]  # by index: a new object, so that wasmtime-py keeps its own prototype
-    function.restype, function.argtypes = result, arguments
+    function.restype = result
+    if arguments:
+        function.argtypes = arguments
     return cast(Callable[..., Any], function)
 
 
-call: Final = _bind("wasmtime_component_func_call", _address, _address, _address, _address, _size, _address, _size)
+# Without argument types, ctypes passes objects of its own as they are: cheaper, and wrong for a plain int.
+call: Final = _bind("wasmtime_component_func_call", Pointer)
 """(func, context, arguments, count, results, count) -> error or None. Arguments stay ours, results become ours."""
 
-delete: Final = _bind("wasmtime_component_val_delete", None, _address)
+delete: Final = _bind("wasmtime_component_val_delete", None)
 """(value): frees what the value owns, not the value."""
 
-clone: Final = _bind("wasmtime_component_val_clone", None, _address, _address)
+clone: Final = _bind("wasmtime_component_val_clone", None)
 """(value, into): a copy that wasmtime owns."""
 
-set_epoch_deadline: Final = _bind("wasmtime_context_set_epoch_deadline", None, _address, ctypes.c_uint64)
-"""(context, ticks from now)"""
+_new_error: Final = _bind("wasmtime_error_new", Pointer, ctypes.c_char_p)
+_func_type_async: Final = _bind("wasmtime_component_func_type_async", ctypes.c_bool, Pointer)
 
-_new_error: Final = _bind("wasmtime_error_new", _address, ctypes.c_char_p)
-_func_type_async: Final = _bind("wasmtime_component_func_type_async", ctypes.c_bool, _address)
-
-HOST_FUNCTION: Final = ctypes.CFUNCTYPE(_size, _address, _address, _address, _address, _size, _address, _size)
+HOST_FUNCTION: Final = ctypes.CFUNCTYPE(Size, Pointer, Pointer, Pointer, Pointer, Size, Pointer, Size)
 """(data, context, type, arguments, count, results, count) -> error or 0."""
 
 _add_func: Final = _bind(
     "wasmtime_component_linker_instance_add_func",
-    _address,
-    _address,
+    Pointer,
+    Pointer,
     ctypes.c_char_p,
-    _size,
+    Size,
     HOST_FUNCTION,
-    _address,
-    _address,
+    Pointer,
+    Pointer,
 )
 
 
@@ -101,7 +100,7 @@ def new_error(text: str) -> int:
 
 def context_of(store: wasmtime.Store) -> int:
     """The address of a store's context; valid while the store is."""
-    return ctypes.cast(cast(Any, store)._context(), _address).value or 0
+    return ctypes.cast(cast(Any, store)._context(), Pointer).value or 0
 
 
 def func_of(func: wt.Func) -> ctypes.Structure:
@@ -111,7 +110,7 @@ def func_of(func: wt.Func) -> ctypes.Structure:
 
 def is_async(ty: wt.FuncType) -> bool:
     """Whether a function's type is `async func`."""
-    return cast(bool, _func_type_async(ctypes.cast(cast(Any, ty).ptr(), _address)))
+    return cast(bool, _func_type_async(ctypes.cast(cast(Any, ty).ptr(), Pointer)))
 
 
 def add_function(instance: wt.LinkerInstance, name: str, function: Any) -> None:
@@ -120,7 +119,7 @@ def add_function(instance: wt.LinkerInstance, name: str, function: Any) -> None:
     Raises:
       wasmtime.WasmtimeError: the name is taken.
     """
-    pointer = ctypes.cast(cast(Any, instance).ptr(), _address)
+    pointer = ctypes.cast(cast(Any, instance).ptr(), Pointer)
     text = name.encode()
     error = _add_func(pointer, text, len(text), function, None, None)
     if error:

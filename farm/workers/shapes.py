@@ -57,10 +57,11 @@ class Bytes:
 
 @dataclass(frozen=True)
 class List:
-    """`list<T>`. limit bounds what is read from a guest, in elements; it is ours, so no part of the comparison."""
+    """`list<T>`. limit bounds what is read from a guest, and what names its elements in the error: both are ours."""
 
     element: Shape
     limit: int | None = field(default=None, compare=False)
+    what: str = field(default="elements", compare=False)
 
     def __str__(self) -> str:
         return f"list<{self.element}>"

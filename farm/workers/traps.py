@@ -17,7 +17,9 @@ TEXTS: Final[tuple[tuple[str, FailureKind, str], ...]] = (
     ("exceeds table limits", "memory", "the component starts with larger tables than the limit"),
     ("call stack exhausted", "trap", "call stack exhausted (endless recursion?)"),
     ("host: ", "output", ""),
-    ("ran out of fuel for lifting", "output", "outputs too large"),
+    ("too much data is being copied", "output", "outputs too large"),
+    ("invalid utf-8", "output", "a text that is not UTF-8"),
+    ("out of bounds of memory", "trap", "an answer that lies outside the guest's memory"),
 )
 _CAUSE: Final = re.compile(r"wasm trap: (.+)")
 _HOST: Final = re.compile(r"host: (.+)")

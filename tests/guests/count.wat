@@ -1,13 +1,13 @@
 ;; Answers with how many calls this instance has had, as one decimal digit: "1" to "9", then "0".
 (component
   @messaging-types
+  @libc
   (core module $guest-m
-    @allocator
-    (global $calls (mut i32) (i32.const 0))
     @messaging-handle
+    (global $calls (mut i32) (i32.const 0))
     (func $handle (result i32)
       (global.set $calls (i32.rem_u (i32.add (global.get $calls) (i32.const 1)) (i32.const 10)))
       (i32.store8 (i32.const 1024) (i32.add (global.get $calls) (i32.const 48)))
       (call $answer (i32.const 0) (i32.const 1024) (i32.const 1))))
-  (core instance $guest (instantiate $guest-m))
+  (core instance $guest (instantiate $guest-m (with "libc" (instance $libc))))
   @messaging-export)

@@ -15,7 +15,7 @@ HEADERS_READ_LIMIT: Final = 256
 
 STRING: Final = Plain("string")
 PAYLOAD: Final = Variant((("text", STRING), ("latin1", STRING), ("binary", Bytes())))
-HEADERS: Final = List(Tuple((STRING, STRING)), HEADERS_READ_LIMIT)
+HEADERS: Final = List(Tuple((STRING, STRING)), HEADERS_READ_LIMIT, "headers")
 MESSAGE: Final = Record(
     (
         ("id", STRING),
@@ -124,7 +124,7 @@ def _failure(case: str, content: Any) -> Failed:
 KIND: Final = Kind(
     name="farm:messaging/handler@0.1.0",
     places=(("farm:messaging/handler@0.1.0", "handle"),),
-    function=Function((("message", MESSAGE),), Result(List(OUTGOING, OUTPUTS_LIMIT), FAILURE)),
+    function=Function((("message", MESSAGE),), Result(List(OUTGOING, OUTPUTS_LIMIT, "outputs"), FAILURE)),
     arguments=_arguments,
     answer=_answer,
 )

@@ -44,7 +44,7 @@ KIND: Final = Kind(
     places=(("guest", "handle-message"), ("leeorr:spin-message-trigger/guest@0.2.0", "handle-message")),
     function=Function(
         (("message", MESSAGE),),
-        Variant((("publish", List(OUTPUT, OUTPUTS_LIMIT)), ("error", STRING))),
+        Variant((("publish", List(OUTPUT, OUTPUTS_LIMIT, "outputs")), ("error", STRING))),
     ),
     arguments=_arguments,
     answer=_answer,

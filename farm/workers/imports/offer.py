@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from farm.invocation import Output
+from farm.invocation import OUTPUTS_LIMIT, OUTPUTS_LIMIT_BYTES, Output
+from farm.workers.failures import size_bytes
 from farm.workers.shapes import Function
 
 
-@dataclass
 class Held:
     """What a guest published in mid-call: it goes out with the outputs if the call succeeds. One for each component."""
 
-    outputs: list[Output] = field(default_factory=list[Output])
+    def __init__(self) -> None:
+        self._outputs: list[Output] = []
+        self._size_bytes = 0
+
+    def add(self, output: Output) -> str:
+        """Hold one more; why not, or "" when it is held."""
+        if len(self._outputs) >= OUTPUTS_LIMIT:
+            return f"more than {OUTPUTS_LIMIT} messages in one call"
+        size = self._size_bytes + size_bytes(output)
+        if size > OUTPUTS_LIMIT_BYTES:
+            return f"more than {OUTPUTS_LIMIT_BYTES} bytes in one call"
+        self._outputs.append(output)
+        self._size_bytes = size
+        return ""
 
     def take(self) -> list[Output]:
         """What is held; nothing is, afterwards."""
-        taken, self.outputs = self.outputs, []
+        taken, self._outputs, self._size_bytes = self._outputs, [], 0
         return taken
 
 

@@ -1,5 +1,5 @@
   (type $handle-t (func (param "message" $message) (result (result (list $outgoing) (error $failure)))))
   (func $handle (type $handle-t) (canon lift (core func $guest "handle")
-    (memory (core memory $guest "memory")) (realloc (core func $guest "realloc")) (post-return (core func $guest "post"))))
+    (memory (core memory $libc "memory")) (realloc (core func $libc "realloc")) (post-return (core func $libc "post"))))
   (instance $handler (export "handle" (func $handle)))
   (export "farm:messaging/handler@0.1.0" (instance $handler))

@@ -1,3 +1,5 @@
+    (import "libc" "memory" (memory 1))
+    (import "libc" "allocate" (func $allocate (param i32) (result i32)))
     ;; The parameters of handle, flattened: what a guest's own `$handle` is given is in globals.
     (global $subject (mut i32) (i32.const 0)) (global $subject-len (mut i32) (i32.const 0))
     (global $form (mut i32) (i32.const 0)) (global $body (mut i32) (i32.const 0)) (global $body-len (mut i32) (i32.const 0))

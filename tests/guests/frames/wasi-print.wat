@@ -14,11 +14,10 @@
   (import "wasi:cli/stderr@0.2.0" (instance $stderr
     (alias outer 1 $output-stream (type $o)) (export "output-stream" (type $output-stream (eq $o)))
     (export "get-stderr" (func (result (own $output-stream))))))
-  ;; Lowering needs a memory that exists before the guest does.
-  (core module $shared-m (memory (export "memory") 1))
-  (core instance $shared (instantiate $shared-m))
   (core func $get-stdout (canon lower (func $stdout "get-stdout")))
   (core func $get-stderr (canon lower (func $stderr "get-stderr")))
-  (core func $write (canon lower (func $streams "[method]output-stream.blocking-write-and-flush") (memory (core memory $shared "memory"))))
-  (core instance $wasi (export "get-stdout" (func $get-stdout)) (export "get-stderr" (func $get-stderr)) (export "write" (func $write))
-    (export "memory" (memory $shared "memory")))
+  (core func $write (canon lower (func $streams "[method]output-stream.blocking-write-and-flush")
+    (memory (core memory $libc "memory"))))
+  (core func $drop-stream (canon resource.drop $output-stream))
+  (core instance $wasi (export "get-stdout" (func $get-stdout)) (export "get-stderr" (func $get-stderr))
+    (export "write" (func $write)) (export "drop-stream" (func $drop-stream)))

@@ -1,7 +1,8 @@
-    ;; A bump allocator that starts anew after each call. Memory below 4096 is the guest's own.
+  ;; Memory and a bump allocator that starts anew after each call. Memory below 4096 is the guest's own.
+  (core module $libc-m
     (memory (export "memory") 1)
     (global $top (mut i32) (i32.const 4096))
-    (func $allocate (param $size i32) (result i32)
+    (func $allocate (export "allocate") (param $size i32) (result i32)
       (local $at i32)
       (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
       (global.set $top (i32.add (local.get $at) (local.get $size)))
@@ -16,4 +17,5 @@
       (local.set $at (call $allocate (local.get $size)))
       (memory.copy (local.get $at) (local.get $old) (local.get $old-size))
       (local.get $at))
-    (func (export "post") (param i32) (global.set $top (i32.const 4096)))
+    (func (export "post") (param i32) (global.set $top (i32.const 4096))))
+  (core instance $libc (instantiate $libc-m))

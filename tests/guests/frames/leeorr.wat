@@ -1,0 +1,33 @@
+  (type $leeorr-types-t (instance
+    (type $os (option string))
+    (type $m (record (field "message" (list u8)) (field "subject" string) (field "broker" string) (field "response-subject" $os)))
+    (export "internal-message" (type $message (eq $m)))
+    (type $o (record (field "message" (list u8)) (field "subject" $os) (field "broker" $os) (field "response-subject" $os)))
+    (export "internal-output-message" (type $output (eq $o)))
+    (type $ou (variant (case "publish" (list $output)) (case "error" string)))
+    (export "outcome" (type $outcome (eq $ou)))
+  ))
+  (import "leeorr:spin-message-trigger/spin-message-types@0.2.0" (instance $leeorr-types (type $leeorr-types-t)))
+  (alias export $leeorr-types "internal-message" (type $internal-message))
+  (alias export $leeorr-types "outcome" (type $outcome))
+  (core module $leeorr-m
+    (import "libc" "memory" (memory 1))
+    ;; outcome: publish of one output (message, subject and broker of the message; response subject as given), at 64; a
+    ;; message that begins with ! becomes an error
+    (func (export "handle-message") (param $body i32) (param $body-len i32) (param $subject i32) (param $subject-len i32)
+        (param $broker i32) (param $broker-len i32) (param $has i32) (param $response i32) (param $response-len i32) (result i32)
+      (if (i32.and (i32.ne (local.get $body-len) (i32.const 0)) (i32.eq (i32.load8_u (local.get $body)) (i32.const 33)))
+        (then
+          (i32.store8 (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (local.get $subject)) (i32.store (i32.const 8) (local.get $subject-len))
+          (return (i32.const 0))))
+      (i32.store8 (i32.const 0) (i32.const 0)) (i32.store (i32.const 4) (i32.const 64)) (i32.store (i32.const 8) (i32.const 1))
+      (i32.store (i32.const 64) (local.get $body)) (i32.store (i32.const 68) (local.get $body-len))
+      (i32.store8 (i32.const 72) (i32.const 1)) (i32.store (i32.const 76) (local.get $subject)) (i32.store (i32.const 80) (local.get $subject-len))
+      (i32.store8 (i32.const 84) (i32.const 1)) (i32.store (i32.const 88) (local.get $broker)) (i32.store (i32.const 92) (local.get $broker-len))
+      (i32.store8 (i32.const 96) (local.get $has)) (i32.store (i32.const 100) (local.get $response)) (i32.store (i32.const 104) (local.get $response-len))
+      (i32.const 0)))
+  (core instance $leeorr (instantiate $leeorr-m (with "libc" (instance $libc))))
+  (type $handle-message-t (func (param "message" $internal-message) (result $outcome)))
+  (func $handle-message (type $handle-message-t) (canon lift (core func $leeorr "handle-message")
+    (memory (core memory $libc "memory")) (realloc (core func $libc "realloc")) (post-return (core func $libc "post"))))
+  (instance $leeorr-guest (export "handle-message" (func $handle-message)))

@@ -1,0 +1,13 @@
+;; Imports wasi:http/outgoing-handler, which is not offered.
+(component
+  @messaging-types
+  @libc
+  (import "wasi:http/outgoing-handler@0.2.6" (instance $http (export "handle" (func (param "request" u32) (result u32)))))
+  (core module $guest-m
+    @messaging-handle
+    (func $handle (result i32)
+      (call $output (i32.const 64) (global.get $form) (global.get $body) (global.get $body-len))
+      (i32.store (i32.const 100) (global.get $headers)) (i32.store (i32.const 104) (global.get $headers-len))
+      (call $ok (i32.const 64) (i32.const 1))))
+  (core instance $guest (instantiate $guest-m (with "libc" (instance $libc))))
+  @messaging-export)
