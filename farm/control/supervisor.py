@@ -72,6 +72,7 @@ class Supervisor:
         self._plan = plan
         self._announce = announce
         self._announced = False
+        self._began_s = time.monotonic()
         self._board = Board()
         self._members = _members(plan, self._board)
         self._ingest = self._members[0]
@@ -109,6 +110,7 @@ class Supervisor:
             processes=[member.status() for member in self._members],
             listens={broker: where for member in self._members for broker, where in member.listens.items()},
             digests={name: component.digest for name, component in self._plan.spec.components.items()},
+            uptime_s=round(time.monotonic() - self._began_s, 3),
         )
 
     def _state(self) -> FarmState:

@@ -49,6 +49,7 @@ class FamilyStatus(msgspec.Struct, frozen=True):
     processes: list[ProcessStatus]
     listens: dict[str, str]
     digests: dict[str, str]
+    uptime_s: float = 0.0
 
 
 _QUESTION: Final = msgspec.json.Decoder(Question)

@@ -95,10 +95,10 @@ def down(app: App = None) -> int:
             raise
         os.kill(pid, signal.SIGTERM)  # it builds, and listens to nobody yet
         _await_end(directories, pid)
-        terminal.say(f"stopped (pid {pid}), before it had started")
+        print(f"stopped (pid {pid}), before it had started")
         return 0
     _await_end(directories, status.pid)
-    terminal.say(f"stopped: {status.app} (pid {status.pid})")
+    print(f"stopped: {status.app} (pid {status.pid})")
     return 0
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-from farm.control import terminal
-
 
 def version() -> None:
     """Show the versions of farm, Python and wasmtime.
@@ -16,7 +14,7 @@ def version() -> None:
       farm version
       farm --version
     """
-    terminal.say(f"farm {metadata.version('farm')}")
-    terminal.say(f"python {platform.python_version()} ({platform.system()} {platform.machine()})")
+    print(f"farm {metadata.version('farm')}")
+    print(f"python {platform.python_version()} ({platform.system()} {platform.machine()})")
     for package in ("wasmtime", "componentize-py"):
-        terminal.say(f"{package} {metadata.version(package)}")
+        print(f"{package} {metadata.version(package)}")

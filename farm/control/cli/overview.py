@@ -1,0 +1,92 @@
+"""`farm status`, both halves joined: processes from the supervisor (admin), messages from ingest (relay).
+
+    admin answers   relay answers   state                     relay silent for 1 s: brokers and components are null
+    no              -               absent: exit 69           a farm that still builds answers nobody: starting
+The keys of `Overview` are a promise to whoever reads `farm status --json`; more may come, none goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from farm.errors import NotRunning, Unanswered
+from farm.rundir import Rundir
+from farm.wire import admin
+from farm.wire.admin import FamilyStatus, FarmState, ProcessStatus
+
+ANSWER_S: Final = 1.0
+
+Half = Mapping[str, Mapping[str, Any]]
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """What `farm status --json` prints. brokers, components: name -> counters, as `farm.ingest.status` says."""
+
+    app: str
+    state: FarmState
+    pid: int
+    uptime_s: float
+    processes: list[ProcessStatus]
+    brokers: Half | None
+    components: Half | None
+
+
+def look(rundir: Rundir) -> Overview:
+    """Ask both.
+
+    Raises:
+      NotRunning: no farm is there.
+      Unanswered: its supervisor gave no answer in time.
+    """
+    try:
+        family, connection = admin.ask(rundir.admin, "status", ANSWER_S)
+    except NotRunning:
+        pid = rundir.holder()
+        if pid is None:
+            raise
+        name = rundir.state.name.rpartition("-")[0]
+        return Overview(name, "starting", pid, 0.0, [], None, None)
+    connection.close()
+    return join(family, _messages(rundir))
+
+
+def join(family: FamilyStatus, messages: Mapping[str, Half] | None) -> Overview:
+    """One picture of both halves; `messages` is ingest's, None when it gave no answer."""
+    brokers = messages["brokers"] if messages else None
+    components = messages["components"] if messages else None
+    if brokers is not None:
+        brokers = {name: {**broker, "gateway": family.listens.get(name)} for name, broker in brokers.items()}
+    return Overview(
+        app=family.app,
+        state=_state(family.state, brokers, components),
+        pid=family.pid,
+        uptime_s=family.uptime_s,
+        processes=family.processes,
+        brokers=brokers,
+        components=components,
+    )
+
+
+def _state(family: FarmState, brokers: Half | None, components: Half | None) -> FarmState:
+    if family != "ready":
+        return family
+    if brokers is None or components is None:
+        return "degraded"
+    states = {broker.get("state") for broker in brokers.values()}
+    aside = any(component.get("set_aside") is not None for component in components.values())
+    if "down" in states or aside:
+        return "degraded"
+    return "starting" if "connecting" in states else "ready"
+
+
+def _messages(rundir: Rundir) -> Mapping[str, Half] | None:
+    from farm.client.blocking import Farm  # ZeroMQ: only for a farm that runs
+
+    try:
+        with Farm.connect(rundir, ANSWER_S) as farm:
+            return farm.status(ANSWER_S)
+    except (NotRunning, Unanswered):
+        return None
