@@ -57,7 +57,12 @@ class GatewaySpec(Table):
     bind: Annotated[str, Key("IP address the listener is bound to: a loopback address.", '"127.0.0.1"')] = "127.0.0.1"
     websockets: Annotated[
         BodyFormat | None,
-        Key("How a message looks on a WebSocket of `/subscribe/<pattern>`.", '"text"', absent="no WebSockets"),
+        Key(
+            'How a message looks on a WebSocket of `/subscribe/<pattern>`: "text" and "binary" are its payload alone, '
+            '"json" and "messagepack" have its subject too.',
+            '"text"',
+            absent="no WebSockets",
+        ),
     ] = None
 
 
@@ -159,7 +164,7 @@ class ComponentSpec(Table):
     concurrency: Annotated[
         int | None,
         Whole(1, 65536),
-        Key("The most calls at once in the whole farm.", "4", absent="as many as there are workers"),
+        Key("The most calls at once in the whole farm.", "4", absent="no limit of its own"),
     ] = None
     instances: Annotated[
         Instances,
@@ -170,7 +175,11 @@ class ComponentSpec(Table):
     ] = "reuse"
     payload: Annotated[
         PayloadForm,
-        Key('What the guest is handed: "text" (UTF-8) or "binary" (bytes).', '"binary"'),
+        Key(
+            'How the component is handed a payload: "text" is fastest for Python and C, "binary" (a list of bytes) for '
+            "JavaScript. The bytes are the same.",
+            '"binary"',
+        ),
     ] = "text"
     wasm: Path | None = None
     digest: str = ""
