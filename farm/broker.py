@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from farm.errors import BrokerError, InputError, PayloadTooLarge
 from farm.message import PAYLOAD_LIMIT_BYTES, Message
@@ -62,18 +62,25 @@ class Published:
 
 @dataclass
 class BrokerCounters:
-    """Since the start of this ingest. Meanings are those of `farm status --json`."""
+    """Since the start of this ingest. Meanings are those of `farm status --json`. dropped: taken, and lost at the
+    end.
+    """
 
     received: int = 0
     published: int = 0
     refused: int = 0
     unmatched: int = 0
     gaps: int = 0
+    dropped: int = 0
 
 
 class Broker(ABC):
-    """One named broker. Not started by its constructor."""
+    """One named broker. Not started by its constructor.
 
+    volatile: what it has not handed over yet exists nowhere else and ends with ingest. A drain goes on taking from it.
+    """
+
+    volatile: ClassVar[bool] = False
     grammar: Grammar = "nats"
     payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
 
@@ -85,6 +92,10 @@ class Broker(ABC):
     @abstractmethod
     def state(self) -> BrokerState:
         """Whether it can be used now."""
+
+    def waiting_for(self, trigger: int) -> int:
+        """How many messages wait in this process for a trigger's grant: a volatile broker's."""
+        return 0
 
     @abstractmethod
     async def start(self) -> None:

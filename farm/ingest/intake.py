@@ -1,0 +1,125 @@
+"""Intake: how much each trigger may have in hand, and the way from a broker into the dispatcher.
+
+    broker > note > take > dispatcher.offered          closed (settled, released) > grant > broker
+A trigger may hold 1024 messages or 64 MiB, a farm 8192 or 512 MiB: with more than eight triggers each gets its even
+part. What a granted message will weigh nobody knows before it comes; it is reckoned by those that came last, 64 KiB at
+first. A trigger that is paused for any reason gets no new grants; what was granted before may still come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from farm.broker import Broker, Delivery, Subscription
+from farm.ingest.dispatcher import Dispatcher
+from farm.ingest.table import ESTIMATE_BYTES, Record, Trigger
+from farm.message import Message
+
+TRIGGER_LIMIT: Final = 1024
+TRIGGER_LIMIT_BYTES: Final = 64 << 20
+FARM_LIMIT: Final = 8192
+FARM_LIMIT_BYTES: Final = 512 << 20
+ESTIMATE_MIN_BYTES: Final = 1024
+
+
+def weight(message: Message) -> int:
+    """What a message counts against a trigger's bound, in bytes."""
+    return message.size_bytes if message.headers else len(message.payload)
+
+
+class Intake:
+    """Every trigger of the farm, and its grants."""
+
+    def __init__(
+        self,
+        triggers: Sequence[Trigger],
+        brokers: Mapping[str, Broker],
+        dispatcher: Dispatcher,
+        wanted: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+          wanted: called when something was noted: ask for a turn, in which `take` is called.
+        """
+        self.triggers = triggers
+        self._brokers = brokers
+        self._dispatcher = dispatcher
+        self._wanted = wanted
+        self._noted: list[tuple[Trigger, list[Delivery]]] = []
+        self._owed: set[Trigger] = set()
+        count = max(1, len(triggers))
+        self._limit = max(1, min(TRIGGER_LIMIT, FARM_LIMIT // count))
+        self._limit_bytes = min(TRIGGER_LIMIT_BYTES, FARM_LIMIT_BYTES // count)
+
+    def open(self) -> None:
+        """Subscribe every trigger, and grant what it may have."""
+        for trigger in self.triggers:
+            broker = self._brokers[trigger.spec.broker]
+            broker.deliver(Subscription(trigger.number, trigger.spec.topic), self._note_for(trigger))
+        self._owed.update(self.triggers)
+        self.grant()
+
+    def take(self) -> bool:
+        """Offer what was noted to the dispatcher; whether there was anything."""
+        noted, self._noted = self._noted, []
+        for trigger, deliveries in noted:
+            count = len(deliveries)
+            size_bytes = sum(weight(delivery.message) for delivery in deliveries)
+            trigger.granted = max(0, trigger.granted - count)
+            trigger.held += count
+            trigger.held_bytes += size_bytes
+            _reckon(trigger, size_bytes // count)
+            self._dispatcher.offered(trigger, deliveries)
+        return bool(noted)
+
+    def closed(self, records: Iterable[Record]) -> None:
+        """These are settled or released: their triggers may have others."""
+        for record in records:
+            trigger = record.trigger
+            trigger.held -= 1
+            trigger.held_bytes -= weight(record.delivery.message)
+            self._owed.add(trigger)
+
+    def pause(self, triggers: Iterable[Trigger], why: str) -> None:
+        """Grant these nothing, until the same reason is lifted."""
+        for trigger in triggers:
+            trigger.pauses.add(why)
+
+    def resume(self, triggers: Iterable[Trigger], why: str) -> None:
+        """This reason to pause them is over."""
+        for trigger in triggers:
+            trigger.pauses.discard(why)
+            self._owed.add(trigger)
+        self._wanted()
+
+    def grant(self) -> None:
+        """Let the brokers hand over what there is room for. May note deliveries before it returns."""
+        owed, self._owed = self._owed, set()
+        for trigger in owed:
+            if trigger.pauses:
+                continue
+            room = self._limit - trigger.held - trigger.granted
+            by_bytes = (self._limit_bytes - trigger.held_bytes) // trigger.estimate_bytes - trigger.granted
+            # One message is always let in, or one that weighs more than was reckoned would shut its trigger for good.
+            count = max(min(room, by_bytes), 1 if trigger.held + trigger.granted == 0 else 0)
+            if count > 0:
+                trigger.granted += count
+                self._brokers[trigger.spec.broker].grant(trigger.number, count)
+
+    def _note_for(self, trigger: Trigger) -> Callable[[list[Delivery]], None]:
+        def note(deliveries: list[Delivery]) -> None:
+            self._noted.append((trigger, deliveries))
+            self._wanted()
+
+        return note
+
+
+def _reckon(trigger: Trigger, mean_bytes: int) -> None:
+    """Believe in heavier messages at once, in lighter ones little by little."""
+    estimate = trigger.estimate_bytes
+    if mean_bytes > estimate:
+        trigger.estimate_bytes = mean_bytes
+    elif estimate > ESTIMATE_MIN_BYTES:
+        trigger.estimate_bytes = max(ESTIMATE_MIN_BYTES, mean_bytes, estimate - (estimate >> 3))
+    assert trigger.estimate_bytes <= max(ESTIMATE_BYTES, mean_bytes, estimate)

@@ -1,0 +1,183 @@
+"""Listeners: who hears what is published, live, on the relay.
+
+    broker > channel (one for each broker and pattern)  > listeners > one Heard each and turn of the loop
+A listener has credit. What is published while it has none is left out for it and shows as a gap in the numbers: the
+newest is left out, never the oldest, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from farm.broker import Broker
+from farm.errors import FarmError, InputError, Problem, UnknownBroker
+from farm.ingest.outputs import suggestion
+from farm.message import Message
+from farm.subject import Matcher, compile_filter, validate_filter
+from farm.wire.relay import LISTENERS_LIMIT, FromIngest, Heard, HeardMessage, Listen, Listening, ListenRefused
+
+HEARD_LIMIT_BYTES: Final = 256 << 10  # of payload in one word; one larger message alone
+CREDIT_LIMIT: Final = 1 << 20
+MATCHING_LIMIT: Final = 4096  # subjects whose listeners are remembered
+
+Send = Callable[[bytes, FromIngest], bool]
+
+
+class _Channel:
+    """A pattern on a broker, and what came in this turn."""
+
+    __slots__ = ("end", "heard", "listeners", "matches")
+
+    def __init__(self, matches: Matcher) -> None:
+        self.matches = matches
+        self.listeners: dict[tuple[bytes, int], _Listener] = {}
+        self.heard: list[HeardMessage] = []
+        self.end: Callable[[], None] | None = None
+
+
+class _Listener:
+    """credit: messages that may still come unasked; next: the number of the next message, left-out ones included."""
+
+    __slots__ = ("credit", "key", "next")
+
+    def __init__(self, key: tuple[str, str], credit: int) -> None:
+        self.key = key
+        self.credit = credit
+        self.next = 1
+
+
+class Listeners:
+    """All listeners of all clients."""
+
+    def __init__(self, brokers: Mapping[str, Broker], send: Send, wanted: Callable[[], None]) -> None:
+        """
+        Args:
+          send: says a word to a client; False when it was not taken.
+          wanted: called when something was heard: ask for a turn, in which `flush` is called.
+        """
+        self._brokers = brokers
+        self._first = next(iter(brokers), "")
+        self._send = send
+        self._wanted = wanted
+        self._channels: dict[tuple[str, str], _Channel] = {}
+        self._clients: dict[bytes, dict[int, _Listener]] = {}
+        self._noisy: set[tuple[str, str]] = set()
+        self._matching: dict[tuple[str, str], int] = {}
+        self.left_out = 0
+        self.generation = 0  # another one whenever the patterns may be others
+
+    def listen(self, client: bytes, word: Listen) -> None:
+        """Begin, and say so; or say why not."""
+        name = word.broker or self._first
+        try:
+            self._begin(client, word, name)
+        except FarmError as error:
+            self._send(client, ListenRefused(word.listener, error.code, str(error)))
+        else:
+            self._send(client, Listening(word.listener, name))
+
+    def grant(self, client: bytes, listener: int, count: int) -> None:
+        """Let more messages come. One that has ended meanwhile is no fault of the client."""
+        if one := self._clients.get(client, {}).get(listener):
+            one.credit = min(CREDIT_LIMIT, one.credit + max(0, count))
+
+    def unlisten(self, client: bytes, listener: int) -> None:
+        """No more."""
+        one = self._clients.get(client, {}).pop(listener, None)
+        if one is None:
+            return
+        self._changed()
+        channel = self._channels[one.key]
+        del channel.listeners[client, listener]
+        if not channel.listeners:
+            assert channel.end is not None
+            channel.end()
+            del self._channels[one.key]
+            self._noisy.discard(one.key)
+
+    def forget(self, client: bytes) -> None:
+        """A client has gone."""
+        for listener in list(self._clients.get(client, ())):
+            self.unlisten(client, listener)
+        self._clients.pop(client, None)
+
+    def patterns(self, broker: str) -> list[str]:
+        """What listeners want of a broker."""
+        return [pattern for name, pattern in self._channels if name == broker]
+
+    def matching(self, broker: str, subject: str) -> int:
+        """How many listeners hear a subject of a broker."""
+        key = (broker, subject)
+        count = self._matching.get(key)
+        if count is None:
+            if len(self._matching) >= MATCHING_LIMIT:
+                self._matching.clear()
+            channels = (channel for (name, _), channel in self._channels.items() if name == broker)
+            count = sum(len(channel.listeners) for channel in channels if channel.matches(subject))
+            self._matching[key] = count
+        return count
+
+    def flush(self) -> None:
+        """Send what was heard since."""
+        noisy, self._noisy = self._noisy, set()
+        for key in noisy:
+            channel = self._channels.get(key)
+            if channel is None:
+                continue
+            heard, channel.heard = channel.heard, []
+            for (client, number), one in list(channel.listeners.items()):
+                self._tell(client, number, one, heard)
+
+    def _changed(self) -> None:
+        self._matching.clear()
+        self.generation += 1
+
+    def _begin(self, client: bytes, word: Listen, name: str) -> None:
+        broker = self._brokers.get(name)
+        if broker is None:
+            raise UnknownBroker(suggestion(name, self._brokers))
+        mine = self._clients.setdefault(client, {})
+        if word.listener in mine or len(mine) >= LISTENERS_LIMIT:
+            raise InputError(Problem("cannot listen", why=f"{len(mine)} listeners, or this number is taken"))
+        validate_filter(word.pattern, broker.grammar)
+        key = (name, word.pattern)
+        channel = self._channels.get(key)
+        if channel is None:
+            channel = self._channels[key] = _Channel(compile_filter(word.pattern, broker.grammar))
+            channel.end = broker.listen(word.pattern, self._note_for(key, channel))
+        self._changed()
+        mine[word.listener] = channel.listeners[client, word.listener] = _Listener(key, min(CREDIT_LIMIT, word.credit))
+
+    def _note_for(self, key: tuple[str, str], channel: _Channel) -> Callable[[list[Message]], None]:
+        def note(messages: list[Message]) -> None:
+            channel.heard += [HeardMessage(m.id, m.subject, m.payload, m.headers, m.reply_to) for m in messages]
+            self._noisy.add(key)
+            self._wanted()
+
+        return note
+
+    def _tell(self, client: bytes, number: int, one: _Listener, heard: list[HeardMessage]) -> None:
+        first = one.next
+        one.next += len(heard)
+        told = min(one.credit, len(heard))
+        one.credit -= told
+        self.left_out += len(heard) - told
+        for start, end in _portions(heard[:told]):
+            if not self._send(client, Heard(number, first + start, heard[start:end])):
+                self.left_out += told - start
+                return
+
+
+def _portions(heard: list[HeardMessage]) -> list[tuple[int, int]]:
+    """Where to cut so that no word is too large."""
+    cuts: list[tuple[int, int]] = []
+    start = size = 0
+    for place, message in enumerate(heard):
+        if place > start and size + len(message.payload) > HEARD_LIMIT_BYTES:
+            cuts.append((start, place))
+            start, size = place, 0
+        size += len(message.payload)
+    if heard:
+        cuts.append((start, len(heard)))
+    return cuts

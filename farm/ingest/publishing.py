@@ -1,0 +1,127 @@
+"""Publishes of clients: from the relay's batches to the brokers, and the answers back.
+
+What a client may not set is dropped or refused here: `Farm-*` and broker headers, reserved subjects, a broker that is
+not there. Its id is made of its Idempotency-Key and its uid, else new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from farm.broker import Broker, Published, Refused
+from farm.errors import BrokerUnavailable, FarmError, InputError, Problem, UnknownBroker
+from farm.ingest.listeners import Listeners
+from farm.ingest.outputs import header_fault, suggestion
+from farm.ingest.table import Trigger
+from farm.message import Headers, Message, keyed_id, new_id, passed
+from farm.subject import nearest, validate
+from farm.wire.relay import Accepted, Publish, Publishes, Refusal
+from farm.wire.relay import Published as Answer
+
+NEAREST_LIMIT: Final = 1024  # unmatched subjects whose nearest pattern is remembered
+
+
+class _Batch:
+    """A client's batch on its way: how many of its items are unanswered."""
+
+    __slots__ = ("answer", "left")
+
+    def __init__(self, number: int, broker: str, left: int) -> None:
+        self.answer = Answer(number, [], [], broker)
+        self.left = left
+
+
+class Publishing:
+    """Takes batches of publishes."""
+
+    def __init__(self, brokers: Mapping[str, Broker], triggers: Sequence[Trigger], listeners: Listeners) -> None:
+        self._brokers = brokers
+        self._first = next(iter(brokers), "")
+        self._listeners = listeners
+        self._topics = {name: [t.spec.topic for t in triggers if t.spec.broker == name] for name in brokers}
+        self._nearest: dict[tuple[str, str], str | None] = {}
+        self._generation = 0
+        self.draining = False
+
+    def publish(self, caller: str, word: Publishes, done: Callable[[Answer], None]) -> None:
+        """Publish a batch; `done` gets the answer once it is known of every item.
+
+        Args:
+          caller: who asks: what makes an Idempotency-Key its own.
+        """
+        batch = _Batch(word.batch, self._first, len(word.items))
+        by_broker: dict[Broker, tuple[list[int], list[Message]]] = {}
+        for place, item in enumerate(word.items):
+            try:
+                broker, message = self._prepare(caller, item)
+            except FarmError as error:
+                batch.answer.refused.append(_refusal(place, error))
+                batch.left -= 1
+                continue
+            places, messages = by_broker.setdefault(broker, ([], []))
+            places.append(place)
+            messages.append(message)
+        if not batch.left:
+            done(batch.answer)
+        for broker, (places, messages) in by_broker.items():
+            broker.publish(messages, self._answer_to(batch, (broker, places, messages), done))
+
+    def _prepare(self, caller: str, item: Publish) -> tuple[Broker, Message]:
+        name = item.broker or self._first
+        broker = self._brokers.get(name)
+        if broker is None:
+            raise UnknownBroker(suggestion(name, self._brokers))
+        try:
+            return broker, self._message(caller, item)
+        except FarmError:
+            broker.counters.refused += 1
+            raise
+
+    def _message(self, caller: str, item: Publish) -> Message:
+        if self.draining:
+            raise BrokerUnavailable(Problem("the farm is stopping"))
+        if item.reply_to is not None:
+            validate(item.reply_to)
+        headers: Headers = passed(item.headers) if item.headers else ()
+        if why := header_fault(headers):
+            raise InputError(Problem("too many headers", why=why))
+        message_id = new_id() if item.key is None else keyed_id(caller, item.key)
+        return Message(message_id, item.subject, item.payload, headers, item.reply_to)
+
+    def _answer_to(
+        self, batch: _Batch, part: tuple[Broker, list[int], list[Message]], done: Callable[[Answer], None]
+    ) -> Callable[[Sequence[Published | Refused]], None]:
+        broker, places, messages = part
+
+        def answered(answers: Sequence[Published | Refused]) -> None:
+            accepted, refused = batch.answer.accepted, batch.answer.refused
+            for place, message, answer in zip(places, messages, answers, strict=True):
+                if isinstance(answer, Published):
+                    accepted.append(self._accepted(place, broker, message, answer))
+                else:
+                    refused.append(_refusal(place, answer))
+            batch.left -= len(answers)
+            if not batch.left:
+                done(batch.answer)
+
+        return answered
+
+    def _accepted(self, place: int, broker: Broker, message: Message, answer: Published) -> Accepted:
+        if answer.triggers or answer.listeners:
+            listeners = self._listeners.matching(broker.name, message.subject) if answer.listeners else 0
+            return Accepted(place, message.id, answer.triggers, listeners)
+        return Accepted(place, message.id, 0, 0, self._find_nearest(broker, message.subject))
+
+    def _find_nearest(self, broker: Broker, subject: str) -> str | None:
+        key = (broker.name, subject)
+        if len(self._nearest) >= NEAREST_LIMIT or self._generation != self._listeners.generation:
+            self._nearest.clear()
+            self._generation = self._listeners.generation
+        if key not in self._nearest:
+            self._nearest[key] = nearest(subject, self._topics[broker.name] + self._listeners.patterns(broker.name))
+        return self._nearest[key]
+
+
+def _refusal(place: int, error: FarmError) -> Refusal:
+    return Refusal(place, error.code, str(error), error.retry)

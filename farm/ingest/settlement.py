@@ -1,0 +1,172 @@
+"""Settlement: outputs published and confirmed, then the source settled, then the record goes. In that order, always.
+
+    answered -> placed -> published -> confirmed -> source settled -> record gone
+                   |           |
+                   v           +-> refused: again later, the same output with the same id; no attempt counts
+                the call failed
+An output that its broker refuses because it is full or away waits here, and with it its source: its trigger's records
+are bounded, so its component is fed no further (that is the backpressure). The wait is bounded too. Components that
+feed each other in a circle could otherwise stand still for ever, each queue full of what waits for room in the next; a
+broker of ours therefore keeps room for outputs that clients cannot use (`farm.brokers.memory`), which only a circle
+that makes more messages than it takes can fill. Such a circle ends in dead letters, reason "full".
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from farm.broker import Broker, Delivery, Published, Refused
+from farm.errors import BrokerError, BrokerFull
+from farm.ingest.outputs import loops, place
+from farm.ingest.table import Record
+from farm.ingest.verdict import Reason
+from farm.invocation import Failed
+from farm.message import Message
+
+AGAIN_S: Final = 0.05
+AGAIN_LIMIT_S: Final = 1.0
+FULL_LIMIT_S: Final = 30.0
+UNAVAILABLE_LIMIT_S: Final = 600.0
+
+Fail = Callable[[Record, Failed, Reason | None], None]
+
+
+class _Waiting:
+    """An output that was refused: when it is tried again, and since when it has been."""
+
+    __slots__ = ("broker", "due_s", "message", "record", "since_s", "wait_s")
+
+    def __init__(self, broker: Broker, message: Message, record: Record, now_s: float) -> None:
+        self.broker = broker
+        self.message = message
+        self.record = record
+        self.since_s = now_s
+        self.wait_s = AGAIN_S
+        self.due_s = now_s + AGAIN_S
+
+    def __lt__(self, other: _Waiting) -> bool:
+        return self.due_s < other.due_s
+
+
+class Settlement:
+    """What becomes of good answers."""
+
+    def __init__(
+        self,
+        brokers: Mapping[str, Broker],
+        clock: Callable[[], float],
+        fail: Fail,
+        settled: Callable[[list[Record]], None],
+    ) -> None:
+        """
+        Args:
+          fail: hears of a call that has failed after all, with the dead letter's reason where another attempt is no
+            use.
+          settled: hears of records that are done with, once their source is settled.
+        """
+        self._brokers = brokers
+        self._clock = clock
+        self._fail = fail
+        self._settled = settled
+        self._waiting: list[_Waiting] = []
+
+    @property
+    def waiting(self) -> int:
+        """Outputs that wait for their broker to take them."""
+        return len(self._waiting)
+
+    def settle(self, records: Sequence[Record]) -> None:
+        """Publish what these answered, and settle each once all of its outputs are confirmed."""
+        done: list[Record] = []
+        batches: dict[Broker, tuple[list[Message], list[Record]]] = {}
+        for record in records:
+            assert record.answer is not None
+            if not record.answer.outputs:
+                done.append(record)
+                continue
+            placed = place(record, self._brokers)
+            if isinstance(placed, Failed):
+                self._fail(record, placed, "loop" if loops(record) else None)
+                continue
+            record.unconfirmed = len(placed)
+            for broker, message in placed:
+                messages, owners = batches.get(broker) or batches.setdefault(broker, ([], []))
+                messages.append(message)
+                owners.append(record)
+        self.close(done)
+        for broker, (messages, owners) in batches.items():
+            self._publish(broker, messages, owners)
+
+    def close(self, records: list[Record]) -> None:
+        """Settle the sources of these and say that they are done with: nothing of theirs is open any more."""
+        if not records:
+            return
+        sources: dict[str, list[Delivery]] = {}
+        for record in records:
+            sources.setdefault(record.trigger.spec.broker, []).append(record.delivery)
+        for name, deliveries in sources.items():
+            self._brokers[name].settle(deliveries)
+        self._settled(records)
+
+    def wake(self, now_s: float) -> None:
+        """Try those outputs again whose time has come."""
+        due: dict[Broker, list[_Waiting]] = {}
+        while self._waiting and self._waiting[0].due_s <= now_s:
+            one = heapq.heappop(self._waiting)
+            due.setdefault(one.broker, []).append(one)
+        for broker, ones in due.items():
+            self._publish_again(broker, ones)
+
+    def next_wake_s(self) -> float | None:
+        """When `wake` will have something to do; None: never."""
+        return self._waiting[0].due_s if self._waiting else None
+
+    def _publish(self, broker: Broker, messages: list[Message], owners: list[Record]) -> None:
+        def done(answers: Sequence[Published | Refused]) -> None:
+            closing: list[Record] = []
+            for place_, answer in enumerate(answers):
+                record = owners[place_]
+                if isinstance(answer, Published):
+                    record.unconfirmed -= 1
+                    if not record.unconfirmed:
+                        closing.append(record)
+                else:
+                    self._refused(_Waiting(broker, messages[place_], record, self._clock()), answer, first=True)
+            self.close(closing)
+
+        broker.publish(messages, done)
+
+    def _publish_again(self, broker: Broker, ones: list[_Waiting]) -> None:
+        def done(answers: Sequence[Published | Refused]) -> None:
+            closing: list[Record] = []
+            for one, answer in zip(ones, answers, strict=True):
+                if isinstance(answer, Published):
+                    one.record.unconfirmed -= 1
+                    if not one.record.unconfirmed:
+                        closing.append(one.record)
+                else:
+                    self._refused(one, answer, first=False)
+            self.close(closing)
+
+        broker.publish([one.message for one in ones], done)
+
+    def _refused(self, one: _Waiting, error: Refused, *, first: bool) -> None:
+        """Wait for a broker that may take it later; otherwise the call has failed."""
+        record = one.record
+        if record.unconfirmed < 0:
+            return  # another output of it was given up already
+        waited_s = self._clock() - one.since_s
+        full = isinstance(error, BrokerFull)
+        if isinstance(error, BrokerError) and waited_s < (FULL_LIMIT_S if full else UNAVAILABLE_LIMIT_S):
+            if not first:
+                one.wait_s = min(AGAIN_LIMIT_S, one.wait_s * 2)
+            one.due_s = self._clock() + one.wait_s
+            heapq.heappush(self._waiting, one)
+            return
+        record.unconfirmed = -1
+        text = f"broker {one.broker.name!r} refused an output: {error}"
+        if isinstance(error, BrokerError):
+            text += f" (tried for {waited_s:.0f} s)"
+        self._fail(record, Failed("output", text), "full" if full else None)

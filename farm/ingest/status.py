@@ -1,0 +1,117 @@
+"""What `farm status` says of brokers and components. Names and meanings are a promise.
+
+received, and per component dead_lettered, count messages (once for each trigger); handled, failed, retried count
+attempts; waiting: accepted and not yet given to a worker, retries and a memory broker's queue included; in_flight:
+given to one; refused: publishes not taken; unmatched: taken, with neither trigger nor listener; gaps: times something
+may be missing. set_aside: seconds until a component that kept killing workers is tried again, 0 while it is being
+tried, null otherwise; paused: why nothing more is taken for it, null otherwise. gateway is null here: the supervisor
+knows who listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from farm.broker import Broker
+from farm.ingest.circuit import Circuit, LastError
+from farm.ingest.table import Lane, Trigger
+from farm.spec import FarmSpec
+
+
+class BrokerStatus(msgspec.Struct, frozen=True):
+    """One broker."""
+
+    type: str
+    state: str
+    gateway: str | None
+    received: int
+    published: int
+    refused: int
+    unmatched: int
+    gaps: int
+
+
+class ComponentStatus(msgspec.Struct, frozen=True):
+    """One component."""
+
+    digest: str
+    received: int
+    handled: int
+    failed: int
+    retried: int
+    dead_lettered: int
+    in_flight: int
+    waiting: int
+    last_error: LastError | None
+    set_aside: float | None
+    paused: str | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Ingest's half of `farm status --json`."""
+
+    brokers: dict[str, BrokerStatus]
+    components: dict[str, ComponentStatus]
+
+
+class Reporter:
+    """Answers how brokers and components are."""
+
+    def __init__(
+        self,
+        spec: FarmSpec,
+        brokers: dict[str, Broker],
+        lanes: dict[str, Lane],
+        triggers: Iterable[Trigger],
+        circuit: Circuit,
+    ) -> None:
+        self._spec = spec
+        self._brokers = brokers
+        self._lanes = lanes
+        self._triggers = list(triggers)
+        self._circuit = circuit
+
+    def status(self, now_s: float) -> Status:
+        """How they are now."""
+        return Status(
+            brokers={name: self._broker(broker) for name, broker in self._brokers.items()},
+            components={name: self._component(lane, now_s) for name, lane in self._lanes.items()},
+        )
+
+    def json(self, now_s: float) -> bytes:
+        """The same as JSON."""
+        return msgspec.json.encode(self.status(now_s))
+
+    def _broker(self, broker: Broker) -> BrokerStatus:
+        counters = broker.counters
+        return BrokerStatus(
+            type=self._spec.brokers[broker.name].type,
+            state=broker.state,
+            gateway=None,
+            received=counters.received,
+            published=counters.published,
+            refused=counters.refused,
+            unmatched=counters.unmatched,
+            gaps=counters.gaps,
+        )
+
+    def _component(self, lane: Lane, now_s: float) -> ComponentStatus:
+        left_s = lane.quarantine.left_s(now_s)
+        mine = [trigger for trigger in self._triggers if trigger.component == lane.name]
+        pauses = {why for trigger in mine for why in trigger.pauses}
+        queued = sum(self._brokers[trigger.spec.broker].waiting_for(trigger.number) for trigger in mine)
+        return ComponentStatus(
+            digest=self._spec.components[lane.name].digest,
+            received=lane.received + queued,
+            handled=lane.handled,
+            failed=lane.failed,
+            retried=lane.retried,
+            dead_lettered=lane.dead_lettered,
+            in_flight=lane.size - lane.waiting,
+            waiting=lane.waiting + queued,
+            last_error=self._circuit.last_errors.get(lane.name),
+            set_aside=None if left_s is None else round(left_s, 1),
+            paused="; ".join(sorted(pauses)) or None,
+        )
