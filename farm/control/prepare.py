@@ -6,7 +6,7 @@ One at a time: the builder takes 440 MB, the compiler 760 MB. A warm start finds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -42,12 +42,12 @@ def prepare(spec: FarmSpec, rundir: Rundir, level: log.Level) -> Prepared:
     Raises:
       BadComponent, SourceMissing: what is wrong with any of the components, all of it.
     """
-    wasms = build(spec, list(spec.components), _log_built, forced=False)
+    built = build_all(spec, list(spec.components), forced=False)
     inspector = Inspector(spec, rundir, COMPILER, level)
     components: dict[str, ComponentSpec] = {}
     entries: dict[str, bytes] = {}
     errors: list[FarmError] = []
-    for name, wasm in wasms.items():
+    for name, (wasm, _) in built.items():
         found = inspector.inspect(name, wasm)
         for warning in found.warnings:
             log.get().warning("compiler", component=name, warning=warning)
@@ -70,24 +70,22 @@ def error_of(found: Inspected) -> FarmError:
     return kind(*(Problem(text) for text in found.problems))
 
 
-def build(spec: FarmSpec, names: Sequence[str], tell: Callable[[str, Built], None], *, forced: bool) -> dict[str, Path]:
-    """The .wasm of each named component, built when its sources changed.
+def build_all(spec: FarmSpec, names: Sequence[str], *, forced: bool) -> dict[str, tuple[Path, Built]]:
+    """The .wasm of each named component, built when its sources changed, and what became of it.
 
     Args:
-      tell: called for each with what became of it.
       forced: run a `build` command even where nothing seems to have changed.
     Raises:
-      BadComponent, SourceMissing, NotPermitted: what is wrong with any of them, all of it.
+      BadComponent, SourceMissing: what is wrong with any of them, all of it.
+      NotPermitted: the folder for components cannot be written.
     """
-    made: dict[str, Path] = {}
+    made: dict[str, tuple[Path, Built]] = {}
     errors: list[FarmError] = []
     for name in names:
         try:
-            made[name], how = _build_one(spec, spec.components[name], forced)
+            made[name] = _build_one(spec, spec.components[name], forced)
         except (BadComponent, SourceMissing) as error:
             errors.append(error)
-        else:
-            tell(name, how)
     raise_all(errors)
     return made
 
@@ -115,8 +113,3 @@ def _build_one(spec: FarmSpec, component: ComponentSpec, forced: bool) -> tuple[
         log.get().info("building", component=component.name, source=source.name)
         return builder.build_in_child(source, component.watch), "built"
     return source, "taken"
-
-
-def _log_built(name: str, how: Built) -> None:
-    if how == "built":
-        log.get().info("built", component=name)
