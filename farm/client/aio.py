@@ -21,7 +21,7 @@ from farm.wire.sockets import Dealer, Pump, Sockets
 T = TypeVar("T")
 
 ANSWER_S: Final = 5.0
-CREDIT: Final = 1024
+CREDIT: Final = 4096  # messages of one listener that were not `consumed` yet
 FULL_S: Final = 0.01  # how long to leave a socket alone whose queue is full
 
 
@@ -41,6 +41,21 @@ class Ears(Protocol):
         ...
 
 
+class _Listener:
+    """Whom to tell, and whether it is live."""
+
+    def __init__(self, ears: Ears, live: asyncio.Future[None]) -> None:
+        self.ears = ears
+        self.live = live
+        live.add_done_callback(_retrieve)
+
+    def end(self, error: FarmError) -> None:
+        if self.live.done():
+            self.ears.ended(error)
+        else:
+            self.live.set_exception(error)
+
+
 class Relay:
     """This process's connection to ingest. Belongs to the loop that runs when it is made."""
 
@@ -51,9 +66,8 @@ class Relay:
         self._session = Session()
         self._unsent: deque[relay.FromClient] = deque()
         self._publishes: dict[int, asyncio.Future[Receipt]] = {}
-        self._starting: dict[int, asyncio.Future[None]] = {}
         self._questions: dict[int, asyncio.Future[bytes]] = {}
-        self._ears: dict[int, Ears] = {}
+        self._listeners: dict[int, _Listener] = {}
         self._due = False
         self._wake: asyncio.TimerHandle | None = None
         self._dealer, self._pump = self._connect()
@@ -75,29 +89,30 @@ class Relay:
         finally:
             self._publishes.pop(ticket, None)
 
-    async def listen(self, pattern: str, broker: str, ears: Ears) -> int:
-        """Have `ears` told what is published from now on; the listener's number, once it is live.
+    def listen(self, pattern: str, broker: str, ears: Ears) -> int:
+        """Have `ears` told what is published; the listener's number. Wait with `live` until it hears."""
+        number = self._session.listen(pattern, CREDIT, broker)
+        self._listeners[number] = _Listener(ears, self._loop.create_future())
+        self._touch()
+        return number
+
+    async def live(self, listener: int) -> None:
+        """Wait until a listener hears what is published.
 
         Raises:
-          Unanswered: no answer within ANSWER_S; the listener is gone.
+          Unanswered: no answer within ANSWER_S.
           FarmError: refused, as the error ingest names.
         """
-        number = self._session.listen(pattern, CREDIT, broker)
-        self._ears[number] = ears
-        future = self._starting[number] = self._loop.create_future()
+        await self._answered(self._listeners[listener].live)
+
+    def consumed(self, listener: int, count: int) -> None:
+        """`count` of the messages a listener was told are done with: as many more may come."""
+        self._session.consumed(listener, count)
         self._touch()
-        try:
-            await self._answered(future)
-        except BaseException:
-            self.unlisten(number)
-            raise
-        finally:
-            self._starting.pop(number, None)
-        return number
 
     def unlisten(self, listener: int) -> None:
         """No more."""
-        if self._ears.pop(listener, None) is not None:
+        if self._listeners.pop(listener, None) is not None:
             self._session.unlisten(listener)
             self._touch()
 
@@ -129,13 +144,14 @@ class Relay:
         if self._wake is not None:
             self._wake.cancel()
         error = Unanswered(Problem("the gateway is closing"))
-        for future in (*self._publishes.values(), *self._starting.values(), *self._questions.values()):
+        starting = (one.live for one in self._listeners.values())
+        for future in (*self._publishes.values(), *starting, *self._questions.values()):
             if not future.done():
                 future.set_exception(error)
 
     async def _answered(self, future: asyncio.Future[T]) -> T:
         try:
-            return await asyncio.wait_for(future, ANSWER_S)
+            return await asyncio.wait_for(asyncio.shield(future), ANSWER_S)
         except TimeoutError as error:
             raise Unanswered(Problem("the farm gave no answer", why=f"within {ANSWER_S:g} s")) from error
 
@@ -197,30 +213,32 @@ class Relay:
                     else:
                         future.set_result(receipt_of(outcome, broker))
                 case Heard(listener, messages, missed):
-                    if (ears := self._ears.get(listener)) is not None:
-                        self._session.consumed(listener, len(messages))
-                        ears.heard(messages, missed)
+                    if (one_listener := self._listeners.get(listener)) is not None:
+                        one_listener.ears.heard(messages, missed)
                 case _:
                     self._tell_rare(one)
 
     def _tell_rare(self, one: News) -> None:
         match one:
             case Live(listener, _):
-                _resolve(self._starting.get(listener), None)
+                if (known := self._listeners.get(listener)) is not None:
+                    _resolve(known.live, None)
             case Gap(listener):
-                if (ears := self._ears.get(listener)) is not None:
-                    ears.gap()
+                if (known := self._listeners.get(listener)) is not None:
+                    known.ears.gap()
             case Ended(listener, code, text):
-                error = error_of(code, text)
-                ears = self._ears.pop(listener, None)
-                if (future := self._starting.get(listener)) is not None and not future.done():
-                    future.set_exception(error)
-                elif ears is not None:
-                    ears.ended(error)
+                if (known := self._listeners.get(listener)) is not None:
+                    known.end(error_of(code, text))
             case Answer(question, status):
                 _resolve(self._questions.get(question), status)
             case _:
                 raise AssertionError(one)
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Whoever waited may have gone: nobody need hear of the error."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _resolve(future: asyncio.Future[T] | None, value: T) -> None:

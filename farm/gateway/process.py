@@ -1,0 +1,193 @@
+"""The gateway process: one listener for each broker that has a gateway, one connection to ingest, one loop.
+
+It holds no message that was accepted: what it has taken is ingest's when the 202 goes out. So it may die at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import resource
+import socket
+from typing import Final
+
+import uvloop
+
+from farm import log
+from farm.client.aio import Relay
+from farm.errors import Internal, ManifestError, NotPermitted, PortTaken, Problem, Unanswered
+from farm.gateway.app import Limits, Listener, bind, start
+from farm.gateway.counts import Counts
+from farm.gateway.guard import LOOPBACK_NAMES, Door
+from farm.gateway.protocol import CONNECTIONS_LIMIT
+from farm.gateway.routes import Served
+from farm.gateway.websockets import Hub
+from farm.spec import BrokerSpec, GatewaySpec
+from farm.wire.lifeline import Drain, Peer, Post, Ready, Refused, State
+from farm.wire.sockets import Sockets
+
+PROMISE_S: Final = 5.0
+BEAT_S: Final = 1.0
+OWN_FILES: Final = 256  # descriptors that are not connections
+ORPHANED: Final = 70
+
+
+def main(post: Post) -> int:
+    """Run the gateway until drained; the exit code. Runs after the fork, owns all it opens."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run(post))
+
+
+async def run(post: Post, limits: Limits | None = None) -> int:
+    """As `main`, on a loop that runs."""
+    gateways = {name: broker.gateway for name, broker in post.spec.brokers.items() if broker.gateway is not None}
+    bound: dict[str, socket.socket] = {}
+    refused = _bind(gateways, post.listens, bound)
+    if refused is not None:
+        for at in bound.values():
+            at.close()
+        post.lifeline.send(refused)
+        return refused.exit_code
+    with Sockets() as sockets:
+        gateway = Gateway(post, Relay(sockets, post.rundir.relay))
+        try:
+            return await gateway.run(bound, limits or Limits(connections=_connection_limit(len(bound))))
+        finally:
+            gateway.close()
+
+
+class Gateway:
+    """One life of the gateway, on its loop."""
+
+    def __init__(self, post: Post, relay: Relay) -> None:
+        self._post = post
+        self._relay = relay
+        self._counts = Counts()
+        self._hub = Hub(relay, self._counts)
+        self._said = ""
+        self._boot = 0
+        self._loop = asyncio.get_running_loop()
+        self._ingest = asyncio.Event()  # it has answered once, or the supervisor has told of it
+        self._drain: asyncio.Future[float] = self._loop.create_future()
+        self._loop.add_reader(post.lifeline.fileno(), self._hear)
+        self._watching = (asyncio.ensure_future(self._beat()), asyncio.ensure_future(self._find_ingest()))
+
+    async def run(self, bound: dict[str, socket.socket], limits: Limits) -> int:
+        """Serve on these sockets until drained; the exit code."""
+        listeners: list[Listener] = []
+        for name, at in bound.items():
+            served = self._served(self._post.spec.brokers[name], at.getsockname()[1])
+            listeners.append(await start(f"gateway-{name}", at, served, limits, is_first=not listeners))
+        await self._ingest.wait()
+        self._post.lifeline.send(Ready(listens={name: _shown(at) for name, at in bound.items()}))
+        seconds = await self._drain
+        self._hub.finish()
+        await asyncio.gather(*(listener.drain(seconds) for listener in listeners))
+        return 0
+
+    def close(self) -> None:
+        """Let go of the lifeline and the relay."""
+        self._loop.remove_reader(self._post.lifeline.fileno())
+        for one in self._watching:
+            one.cancel()
+        self._relay.close()
+
+    def _served(self, broker: BrokerSpec, port: int) -> Served:
+        gateway = broker.gateway
+        if gateway is None:
+            raise Internal(f"broker {broker.name!r} has no gateway")
+        door = Door(port, (*LOOPBACK_NAMES, _host(gateway.bind)))
+        return Served(broker, gateway, door, self._relay, self._hub, self._counts)
+
+    def _hear(self) -> None:
+        for word in self._post.lifeline.receive():
+            match word:
+                case Drain(seconds):
+                    if not self._drain.done():
+                        self._drain.set_result(seconds)
+                case Peer(role="ingest") if word.boot != self._boot:
+                    self._boot = word.boot
+                    self._relay.reconnect()
+                    self._ingest.set()
+                case _:
+                    pass  # of workers, and of what ingest alone must do
+        if self._post.lifeline.closed:
+            os._exit(ORPHANED)  # the supervisor is dead: whoever is being served must not outlive it
+
+    async def _beat(self) -> None:
+        while True:
+            self._post.pulse.promise(PROMISE_S)
+            if (text := str(self._counts)) != self._said:
+                self._said = text
+                self._post.lifeline.send(State(text))
+            await asyncio.sleep(BEAT_S)
+
+    async def _find_ingest(self) -> None:
+        """A word to an ingest that died before it answered is lost, so ask until one answers."""
+        while not self._ingest.is_set():
+            try:
+                await self._relay.status()
+            except Unanswered:
+                continue
+            self._ingest.set()
+
+
+def _bind(gateways: dict[str, GatewaySpec], before: dict[str, str], bound: dict[str, socket.socket]) -> Refused | None:
+    """Bind them all into `bound`, port 0 to what it was in the life before; what is wrong, all of it at once."""
+    problems: list[str] = []
+    exit_code = PortTaken.exit_code
+    for name, gateway in gateways.items():
+        where = f"brokers.{name}.gateway"
+        if not ipaddress.ip_address(gateway.bind).is_loopback:
+            # The manifest has refused this already; here it is what stands between the network and an open door.
+            exit_code = ManifestError.exit_code
+            problems.append(str(Problem(f"bind {gateway.bind}", where=where, why="not a loopback address")))
+            continue
+        port = gateway.port or int(before.get(name, ":0").rpartition(":")[2])
+        try:
+            bound[name] = bind(gateway.bind, port)
+        except OSError as error:
+            exit_code = NotPermitted.exit_code if error.errno == errno.EACCES else exit_code
+            problems.append(str(_bind_problem(error, where, f"{_host(gateway.bind)}:{port}")))
+    return Refused(exit_code, problems) if problems else None
+
+
+def _bind_problem(error: OSError, where: str, address: str) -> Problem:
+    port = address.rpartition(":")[2]
+    if error.errno == errno.EADDRINUSE:
+        return Problem(
+            f"port {port} is taken",
+            where=where,
+            why=f"another program listens on {address}",
+            todo="Stop it, or set another port (0 takes one that is free)",
+        )
+    if error.errno == errno.EACCES:
+        return Problem(
+            f"port {port} is not ours to take", where=where, why=error.strerror or "", todo="Set one over 1023"
+        )
+    return Problem(f"cannot listen on {address}", where=where, why=error.strerror or "")
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _shown(at: socket.socket) -> str:
+    address, port = at.getsockname()[:2]
+    return f"{_host(address)}:{port}"
+
+
+def _connection_limit(listeners: int) -> int:
+    """Connections each listener may have: CONNECTIONS_LIMIT, or what the limit of open files leaves."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_LIMIT * listeners + OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return CONNECTIONS_LIMIT
+    limit = max(1, (soft - OWN_FILES) // max(1, listeners))
+    log.get().warning("fewer connections than usual: the limit of open files is low", connections=limit, files=soft)
+    return limit

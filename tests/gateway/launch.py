@@ -1,0 +1,51 @@
+"""One gateway process for a test: `python -m tests.gateway.launch FD STATE RUNTIME BROKERS LIMITS LISTENS` (the last three JSON)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from farm import log
+from farm.gateway import process
+from farm.gateway.app import Limits
+from farm.rundir import Rundir
+from farm.spec import AppSpec, FarmSpec, GatewaySpec, MemorySpec
+from farm.wire.lifeline import ChildEnd, Post
+from farm.wire.pulse import Board
+
+
+def main(fd: str, state: str, runtime: str, brokers: str, limits: str, listens: str) -> int:
+    log.configure("info", "gateway")
+    board = Board()
+    spec = FarmSpec(
+        path=Path("farm.toml"),
+        app=AppSpec(name="test"),
+        brokers={name: MemorySpec(name, gateway=GatewaySpec(**given)) for name, given in json.loads(brokers).items()},
+        components={},
+    )
+    post = Post(
+        spec=spec,
+        rundir=Rundir(state=Path(state), runtime=Path(runtime)),
+        role="gateway",
+        index=0,
+        id=b"",
+        slot=0,
+        lifeline=ChildEnd(socket.socket(fileno=int(fd))),
+        pulse=board.slot(0),
+        board=board,
+        listens=json.loads(listens),
+    )
+    if json.loads(limits):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(process.run(post, Limits(**json.loads(limits))))
+    return process.main(post)
+
+
+if __name__ == "__main__":
+    os._exit(main(*sys.argv[1:]))
