@@ -27,11 +27,9 @@ OTHERS: Final = frozenset(
         "FARM_STATE_DIR",
         "FARM_LOG_LEVEL",
         "FARM_WORKERS",
-        "FARM_DEBUG",
-        "FARM_BROKER",
     }
 )
-"""What stands in the place of a command's flag, or belongs to tests and packagers: no setting of the manifest."""
+"""What stands for a command's flag or for a directory: no setting of the manifest."""
 
 # What Kubernetes puts into every container for a service whose name is or begins with "farm", with the value: a plain
 # FARM_.._PORT is a misspelt setting unless it holds an address.

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from farm.errors import ManifestError
+from farm.manifest.environment import OTHERS
 from farm.manifest.read import read
 from farm.spec import ComponentSpec, GatewaySpec, TriggerSpec
 from tests.manifest.example import EXAMPLE, write
+from tests.sources import ROOT
 
 
 def hello(folder: Path, **variables: str) -> ComponentSpec:
@@ -120,6 +123,14 @@ def test_variables_of_commands_and_of_kubernetes_are_no_settings(tmp_path: Path)
         FARM_GATEWAY_PORT_3005_TCP="tcp://10.0.0.1:3005",
         PATH="/bin",
     )
+
+
+def test_every_variable_that_farm_itself_reads_is_no_setting() -> None:
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "farm").rglob("*.py"))
+    read_there = {
+        name for text in sources for name in re.findall(r'(?:envvar=|environ\.get\(|environ\[)"(FARM_\w+)"', text)
+    }
+    assert read_there == OTHERS
 
 
 def test_a_variable_adds_no_table_where_the_file_has_something_else(tmp_path: Path) -> None:
