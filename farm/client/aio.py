@@ -65,7 +65,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._session = Session()
         self._unsent: deque[relay.FromClient] = deque()
-        self._publishes: dict[int, asyncio.Future[Receipt]] = {}
+        self._publishes: dict[int, asyncio.Future[Settled]] = {}
         self._questions: dict[int, asyncio.Future[bytes]] = {}
         self._listeners: dict[int, _Listener] = {}
         self._due = False
@@ -81,13 +81,16 @@ class Relay:
           FarmError: another refusal of ingest's, as the error it names.
         """
         ticket = self._session.publish(item, self._loop.time() + ANSWER_S)
-        future: asyncio.Future[Receipt] = self._loop.create_future()
+        future: asyncio.Future[Settled] = self._loop.create_future()
         self._publishes[ticket] = future
         self._touch()
         try:
-            return await future
+            settled = await future
         finally:
-            self._publishes.pop(ticket, None)
+            del self._publishes[ticket]
+        if isinstance(settled.outcome, Refusal):
+            raise error_of(settled.outcome.code, settled.outcome.text)
+        return receipt_of(settled.outcome, item.broker or settled.broker)
 
     def listen(self, pattern: str, broker: str, ears: Ears) -> int:
         """Have `ears` told what is published; the listener's number. Wait with `live` until it hears."""
@@ -204,14 +207,8 @@ class Relay:
     def _tell(self, news: list[News]) -> None:
         for one in news:
             match one:
-                case Settled(ticket, outcome, broker):
-                    future = self._publishes.get(ticket)
-                    if future is None or future.done():
-                        continue  # its caller has gone
-                    if isinstance(outcome, Refusal):
-                        future.set_exception(error_of(outcome.code, outcome.text))
-                    else:
-                        future.set_result(receipt_of(outcome, broker))
+                case Settled(ticket):
+                    _resolve(self._publishes.get(ticket), one)
                 case Heard(listener, messages, missed):
                     if (one_listener := self._listeners.get(listener)) is not None:
                         one_listener.ears.heard(messages, missed)

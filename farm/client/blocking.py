@@ -117,11 +117,11 @@ class Farm:
                 if isinstance(news, Settled) and news.ticket == ticket:
                     if isinstance(news.outcome, Refusal):
                         raise error_of(news.outcome.code, news.outcome.text)
-                    return receipt_of(news.outcome, news.broker)
+                    return receipt_of(news.outcome, broker or news.broker)
 
     def publish_many(
         self,
-        items: Iterable[Publish],
+        items: Iterable[Publish | None],
         patience_s: float = PATIENCE_S,
         wait: bool = True,
         progress: Callable[[Tally], None] | None = None,
@@ -129,7 +129,7 @@ class Farm:
         """Publish many messages, in batches; how it ended.
 
         Args:
-          items: taken one by one, as fast as the farm takes them.
+          items: taken one by one, as fast as the farm takes them; None says that there is nothing right now.
           patience_s: give up when nothing was accepted for so long.
           wait: what a full farm refuses is offered again until patience ends; else it counts as refused.
           progress: called now and then, with the tally so far.

@@ -14,6 +14,7 @@ from farm.wire import relay
 from farm.wire.relay import Accepted, Publish, Refusal
 
 AGAIN_S: Final = (0.01, 0.5)  # how long to leave a full farm alone: at first, and at most
+IDLE_S: Final = 0.02  # how often to look at a source that has nothing right now
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -44,12 +45,13 @@ class Bulk:
     """One run over many messages."""
 
     def __init__(
-        self, turn: Callable[[float], list[News]], session: Session, items: Iterator[Publish], wait: bool
+        self, turn: Callable[[float], list[News]], session: Session, items: Iterator[Publish | None], wait: bool
     ) -> None:
         """Ready to run.
 
         Args:
           turn: waits at most so many seconds for news.
+          items: None stands for "nothing right now": what came before it is not held back.
           wait: what is refused and may be taken later is offered again.
         """
         self._turn = turn
@@ -61,6 +63,7 @@ class Bulk:
         self._again_s = 0.0  # not before
         self._pause_s = AGAIN_S[0]
         self._dry = False
+        self._idle = False
         self._tally = Tally()
 
     def run(self, patience_s: float, progress: Callable[[Tally], None] | None) -> Tally:
@@ -78,11 +81,15 @@ class Bulk:
                 moved_s = now_s
                 if progress is not None:
                     progress(tally)
+            elif not self._open and not self._again:
+                moved_s = now_s  # what is waited for is the source
             elif now_s - moved_s > patience_s:
                 tally.left = len(self._open) + len(self._again)
                 return tally
 
     def _patient_s(self) -> float:
+        if self._idle:
+            return IDLE_S
         if not self._again:
             return 1.0
         return max(0.0, self._again_s - time.monotonic())
@@ -91,10 +98,15 @@ class Bulk:
         room = 2 * relay.BATCH_COUNT_LIMIT - self._session.waiting_count
         if self._again and time.monotonic() < self._again_s:
             return  # the farm is full: what is new would be refused as well
+        self._idle = False
         while room > 0:
-            item = self._again.popleft() if self._again else next(self._items, None)
-            if item is None:
+            try:
+                item = self._again.popleft() if self._again else next(self._items)
+            except StopIteration:
                 self._dry = True
+                return
+            if item is None:
+                self._idle = True
                 return
             self._open[self._session.publish(item)] = item
             room -= 1
@@ -108,7 +120,7 @@ class Bulk:
             if isinstance(outcome, Accepted):
                 tally.accepted += 1
                 tally.unmatched += not (outcome.triggers or outcome.listeners)
-                tally.last = receipt_of(outcome, one.broker)
+                tally.last = receipt_of(outcome, item.broker or one.broker)
                 self._pause_s = AGAIN_S[0]
                 continue
             tally.refusal = outcome

@@ -30,7 +30,7 @@ ANOTHER_LIFE: Final = "the farm was restarting; whether it took the message is u
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
-    """What became of a publish. broker: where it went, empty if nobody said."""
+    """What became of a publish. broker: the one that is meant when none is named; empty if nobody said."""
 
     ticket: int
     outcome: Accepted | Refusal

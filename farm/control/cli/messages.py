@@ -1,0 +1,263 @@
+"""`farm publish` and `farm subscribe`: messages into a running farm, and out of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Annotated, Final
+
+import typer
+
+from farm import subject as subjects
+from farm.client.blocking import Farm, Missed, Subscription
+from farm.client.bulk import Receipt, Tally
+from farm.client.failures import error_of
+from farm.control.cli.options import App, rundir_of
+from farm.control.cli.source import Lines, opened, whole
+from farm.errors import BrokerFull, FarmError, InputError, PayloadTooLarge, Problem, Unanswered, printable
+from farm.log import silence
+from farm.message import PAYLOAD_LIMIT_BYTES
+from farm.units import format_duration, parse_duration
+from farm.wire.relay import HeardMessage, Publish
+
+FULL: Final = 75
+LOOK_S: Final = 0.5
+
+Progress = Callable[[Tally], None]
+
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="Where to, as hello.world.")]
+Payload = Annotated[str | None, typer.Argument(metavar="[PAYLOAD]", help='The message; "" for an empty one.')]
+BrokerName = Annotated[
+    str | None, typer.Option("--broker", metavar="NAME", help="Default: the first of the running farm's manifest.")
+]
+File = Annotated[
+    str | None,
+    typer.Option("--file", "-f", metavar="FILE|-", help="Publish each line as a message; - reads standard input."),
+]
+Whole = Annotated[bool, typer.Option("--whole", help="With --file: all of it is one message.")]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="Give up when nothing was accepted for so long.")
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for a full farm: count what it refuses.")]
+Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Which subjects, as 'hello.*'.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a message, for programs.")]
+Count = Annotated[int | None, typer.Option("--count", "-n", metavar="N", min=1, help="End after so many messages.")]
+
+
+def publish(
+    subject: Subject,
+    payload: Payload = None,
+    broker: BrokerName = None,
+    file: File = None,
+    as_one: Whole = False,
+    timeout: Timeout = "30s",
+    no_wait: NoWait = False,
+    app: App = None,
+) -> int:
+    """Publish a message, or a file of them.
+
+    A full farm is waited for. Exit code 75 when it stayed full, or when --no-wait was told "full"; 69 when none runs.
+
+    \b
+    Examples:
+      farm publish hello.world Ada
+      farm publish hello.world --file names.txt
+      tail -f log | farm publish log.line --file -
+      farm publish photos.new --file photo.jpg --whole
+    """
+    patience_s = parse_duration(timeout)
+    subjects.validate(subject)
+    if (payload is None) == (file is None):
+        raise InputError(Problem("nothing to publish" if file is None else "two things to publish", todo=_HOW))
+    if as_one and file is None:
+        raise InputError(Problem("--whole without --file", todo=_HOW))
+    with opened(file) if file is not None else nullcontext(-1) as fd, Farm.connect(rundir_of(app)) as farm:
+        run = _Run(farm, subject, broker, patience_s, not no_wait)
+        if file is None or as_one:
+            return run.one(whole(fd) if file is not None else _argument(payload or ""))
+        return run.many(Lines(fd), fd)
+
+
+_HOW: Final = 'Give the message as an argument ("" for an empty one), or a file with --file'
+
+
+class _Run:
+    """One `farm publish`."""
+
+    def __init__(self, farm: Farm, subject: str, broker: str | None, patience_s: float, wait: bool) -> None:
+        self._farm = farm
+        self._subject = subject
+        self._broker = broker
+        self._patience_s = patience_s
+        self._wait = wait
+
+    def one(self, payload: bytes) -> int:
+        """Publish one message, and say what became of it."""
+        tally = self._publish(iter([Publish(self._subject, payload, self._broker)]), None)
+        if tally.last is None:
+            raise self._failure(tally)
+        print(said(tally.last, self._subject))
+        return 0
+
+    def many(self, lines: Lines, fd: int) -> int:
+        """Publish each line, and say how many were accepted."""
+        items = (None if line is None else Publish(self._subject, line, self._broker) for line in lines)
+        with _bar(lines, fd) as progress:
+            tally = self._publish(items, progress)
+        print(", ".join(self._summary(tally)))
+        if lines.fault is not None:
+            raise lines.fault
+        if tally.left or tally.refused:
+            raise self._failure(tally)
+        return 0
+
+    def _publish(self, items: Iterator[Publish | None], progress: Progress | None) -> Tally:
+        return self._farm.publish_many(items, self._patience_s, self._wait, progress)
+
+    def _summary(self, tally: Tally) -> list[str]:
+        found = [f"{tally.accepted} accepted"]
+        if tally.refused:
+            found.append(f"{tally.refused} refused")
+        if tally.unmatched:
+            nearest = tally.last.nearest if tally.last is not None else None
+            hint = f"; nearest: {nearest}" if nearest else ""
+            found.append(f"no trigger or listener matches {self._subject} for {tally.unmatched} of them{hint}")
+        return found
+
+    def _failure(self, tally: Tally) -> FarmError:
+        refusal = tally.refusal
+        text = refusal.text if refusal is not None else "the farm gave no answer"
+        if not tally.left:
+            code = refusal.code if refusal is not None else "internal"
+            return error_of(code, text)
+        kind = BrokerFull if refusal is not None and refusal.code == BrokerFull.code else Unanswered
+        waited = format_duration(self._patience_s)
+        return kind(
+            Problem(
+                f"gave up after {waited} without progress",
+                why=f"{text}; {tally.accepted} messages were accepted",
+                todo="Try again, or wait longer with --timeout",
+            )
+        )
+
+
+def said(receipt: Receipt, subject: str) -> str:
+    """What a person is told of a publish."""
+    if receipt.triggers or receipt.listeners:
+        matched = f"{_count(receipt.triggers, 'trigger')} and {_count(receipt.listeners, 'listener')} match"
+        return printable(f"{receipt.id} accepted by {receipt.broker}: {matched} {subject}")
+    hint = f"; nearest: {receipt.nearest}" if receipt.nearest else ""
+    return printable(f"{receipt.id} accepted, but no trigger or listener matches {subject}{hint}")
+
+
+def subscribe(
+    pattern: Pattern, broker: BrokerName = None, as_json: Json = False, count: Count = None, app: App = None
+) -> int:
+    """Print the messages of a subject as they come: subject, a space, payload; Ctrl-C ends it.
+
+    Says "subscribed" on stderr once it hears. Control characters are printed as escapes.
+
+    \b
+    Examples:
+      farm subscribe 'good.*' --broker secondary
+      farm subscribe '*' --json --count 10 | jq .payload
+    """
+    with Farm.connect(rundir_of(app)) as farm, farm.subscribe(pattern, broker) as heard:
+        print("subscribed", file=sys.stderr, flush=True)
+        try:
+            _print_all(heard, as_json, count)
+        except KeyboardInterrupt:
+            pass  # the way out of something that has no end is no failure
+        except BrokenPipeError:
+            silence(1)  # `| head` has seen enough; else the interpreter would complain as it ends
+    return 0
+
+
+def _print_all(heard: Subscription, as_json: bool, count: int | None) -> None:
+    printed = 0
+    while count is None or printed < count:
+        word = heard.next(0)
+        if word is None:
+            sys.stdout.flush()
+            if _reader_has_gone():
+                return
+            word = heard.next(LOOK_S)
+        if isinstance(word, Missed):
+            sys.stdout.flush()
+            print(_gap_line(word), file=sys.stderr, flush=True)
+        elif word is not None:
+            printed += 1
+            print(json_line(word, heard.broker) if as_json else line(word))
+    sys.stdout.flush()
+
+
+def line(message: HeardMessage) -> str:
+    """A message for a person, on one line; nothing in it reaches the terminal raw."""
+    return printable(f"{message.subject} {message.payload.decode(errors='backslashreplace')}")
+
+
+def json_line(message: HeardMessage, broker: str) -> str:
+    """A message for a program: `payload`, or `payload_base64` for what is not UTF-8."""
+    shown: dict[str, object] = {"id": message.id, "broker": broker, "subject": message.subject}
+    try:
+        shown["payload"] = message.payload.decode()
+    except UnicodeDecodeError:
+        shown["payload_base64"] = base64.b64encode(message.payload).decode()
+    shown["headers"] = _joined(message.headers)
+    shown["reply_to"] = message.reply_to
+    return json.dumps(shown)
+
+
+def _joined(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _gap_line(missed: Missed) -> str:
+    if missed.count:
+        return f"gap: {_count(missed.count, 'message')} came too fast and are missing here"
+    return "gap: the farm restarted; messages may be missing here"
+
+
+def _reader_has_gone() -> bool:
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(happened & select.POLLERR for _, happened in poll.poll(0))
+
+
+def _argument(payload: str) -> bytes:
+    data = os.fsencode(payload)  # what the shell gave, to the byte
+    if len(data) > PAYLOAD_LIMIT_BYTES:
+        raise PayloadTooLarge(len(data), PAYLOAD_LIMIT_BYTES)
+    return data
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def _bar(lines: Lines, fd: int) -> Generator[Progress | None]:
+    """A progress bar, on a terminal alone; rich is not loaded for anything else."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    size = os.fstat(fd).st_size or None
+    columns = (
+        progress.TextColumn("publishing"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[accepted]} accepted"),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task("publishing", total=size, accepted=0)
+        yield lambda tally: bar.update(shown, completed=lines.read_bytes, accepted=tally.accepted)
