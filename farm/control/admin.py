@@ -74,6 +74,8 @@ class Admin:
         self._selector.register(end, selectors.EVENT_READ, lambda: self._serve(client))
 
     def _serve(self, client: _Client) -> None:
+        if client not in self._clients:
+            return  # it made room for another one in this same turn
         try:
             self._read(client)
             self._write(client)

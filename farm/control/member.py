@@ -91,7 +91,7 @@ class Member:
         self.role = role
         self.index = index
         self.pulse = pulse
-        self.restarts = Restarts(role.essential, random.random)
+        self.restarts = Restarts(random.random)
         self.restarts_count = 0
         self.life: Life | None = None
         self.start_at_s: float | None = 0.0  # monotonic; None: not again

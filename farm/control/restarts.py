@@ -24,9 +24,8 @@ LIMIT_COUNT: Final = 5
 class Restarts:
     """The deaths of one member, one life after another."""
 
-    def __init__(self, essential: bool, draw: Callable[[], float]) -> None:
+    def __init__(self, draw: Callable[[], float]) -> None:
         """`draw` gives a number in [0, 1), evenly spread: the jitter."""
-        self._essential = essential
         self._draw = draw
         self._started_s = 0.0
         self._ready_s: float | None = None
@@ -41,8 +40,12 @@ class Restarts:
         """This life said Ready."""
         self._ready_s = now_s
 
-    def died(self, now_s: float) -> float | None:
-        """This life has ended; how long to wait before the next one, in seconds, or None: give up."""
+    def died(self, now_s: float, *, essential: bool) -> float | None:
+        """This life has ended; how long to wait before the next one, in seconds, or None: give up.
+
+        Args:
+          essential: the farm is nothing without this member.
+        """
         if now_s - self._started_s >= STEADY_S:
             self._in_a_row = 0
         self._in_a_row += 1
@@ -50,7 +53,7 @@ class Restarts:
             self._young.append(now_s)
         else:
             self._young.clear()
-        if self._essential and len(self._young) == LIMIT_COUNT and now_s - self._young[0] <= WINDOW_S:
+        if essential and len(self._young) == LIMIT_COUNT and now_s - self._young[0] <= WINDOW_S:
             return None
         if self._in_a_row == 1:
             return 0.0

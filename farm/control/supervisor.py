@@ -40,6 +40,7 @@ STALL_S: Final = 1.0  # a turn that took longer: this process was stopped, and s
 GRACE_S: Final = 3.5
 START_S: Final = 30.0  # until a child must have beaten for the first time
 CLOSED_S: Final = 1.0  # until a child that closed its lifeline must have ended
+NO_FORK_S: Final = 1.0
 REFUSED_DRAIN_S: Final = 5.0
 GAVE_UP: Final = 70
 
@@ -79,6 +80,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._drain: Drain | None = None
         self._ended = Ended(0)
+        self._cut = False
         self._grace_until_s = 0.0
 
     def run(self) -> Ended:
@@ -182,8 +184,15 @@ class Supervisor:
             entries=dict(self._plan.entries),
         )
         member.restarts.started(now_s)
-        pid, pidfd = child.fork(Launch(member.role, post, self._plan.level))
-        child_end.close()
+        try:
+            pid, pidfd = child.fork(Launch(member.role, post, self._plan.level))
+        except OSError as error:  # no memory, too many processes: that may pass
+            parent_end.close()
+            member.start_at_s = now_s + NO_FORK_S
+            log.get().error("cannot start a process", process=member.name, reason=error.strerror)
+            return
+        finally:
+            child_end.close()
         life = Life(pid, pidfd, parent_end, post.id)
         member.life = life
         self._selector.register(parent_end, selectors.EVENT_READ, lambda: self._hear(member, life))
@@ -276,7 +285,7 @@ class Supervisor:
     def _bury_in_drain(self, member: Member, life: Life, why: str) -> None:
         assert self._drain
         # What is in flight still needs workers; a dead ingest or gateway has nothing left to finish.
-        if member.role.name == "worker" and not self._drain.begun("worker"):
+        if member.role.name == "worker" and not self._drain.begun("worker") and not self._cut:
             self._start_again(member, life, why)
             return
         member.start_at_s = None
@@ -284,7 +293,8 @@ class Supervisor:
 
     def _start_again(self, member: Member, life: Life, why: str) -> None:
         now_s = time.monotonic()
-        delay_s = member.restarts.died(now_s)
+        # A farm that never was ready, and whose workers only crash, would say "starting" for ever.
+        delay_s = member.restarts.died(now_s, essential=member.role.essential or not self._announced)
         texts = life.refused.problems if life.refused else []
         if delay_s is None:
             member.start_at_s = None
@@ -310,7 +320,7 @@ class Supervisor:
                 log.get().info("draining", signal=number.name)
                 self._end()
             else:
-                self._cut(number)
+                self._cut_short(number)
 
     def _end(self, ended: Ended = Ended(0), within_s: float = DRAIN_S) -> None:
         """Begin to drain, unless that has begun; the first reason is the one that is kept."""
@@ -318,10 +328,11 @@ class Supervisor:
             self._ended = ended
             self._drain = Drain(time.monotonic(), within_s)
 
-    def _cut(self, number: signal.Signals) -> None:
+    def _cut_short(self, number: signal.Signals) -> None:
         """A second signal: everybody goes now, nothing is acked."""
         log.get().warning("cut", signal=number.name)
         self._ended = Ended(128 + number)
+        self._cut = True
         for member in self._members:
             member.start_at_s = None
             if member.life:

@@ -44,7 +44,16 @@ class Standin:
         self.name = f"{post.role}-{post.index}"
         script = post.rundir.state / f"{self.name}.does"
         self.does = script.read_text().split() if script.exists() else []
-        self.note("begins", pid=os.getpid(), id=post.id.hex(), listens=post.listens, environ=len(os.environ))
+        # Above 0-2, and without the one that reads this.
+        descriptors = len([fd for fd in Path("/proc/self/fd").iterdir() if int(fd.name) > 2]) - 1
+        self.note(
+            "begins",
+            pid=os.getpid(),
+            id=post.id.hex(),
+            listens=post.listens,
+            environ=len(os.environ),
+            descriptors=descriptors,
+        )
 
     def note(self, what: str, **more: Any) -> None:
         line = json.dumps({"who": self.name, "what": what, **more})

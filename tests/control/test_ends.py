@@ -1,0 +1,148 @@
+"""How a family ends: signals, terminals that close, and a supervisor that is killed. Nobody may be left."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+
+import pytest
+
+from farm.wire import admin
+from tests.control.conftest import PATIENCE_S, Standins, alive, wait_until
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_drains_gateway_ingest_workers_and_exits_0(standins: Standins, number: int) -> None:
+    standins.up(workers=2)
+    assert standins.end(number) == 0
+    drained = [line["who"] for line in standins.heard(what="drains")]
+    assert drained[:2] == ["gateway-0", "ingest-0"]
+    assert sorted(drained[2:]) == ["worker-0", "worker-1"]
+    words = [line["word"] for line in standins.heard("ingest-0", what="hears")]
+    assert words[-2:] == ["Quiet", "Drain"]
+    assert not standins.rundir.admin.exists()
+
+
+def test_ctrl_c_reaches_everybody_and_only_the_supervisor_heeds_it(standins: Standins) -> None:
+    standins.up(workers=2)
+    assert standins.process is not None
+    os.killpg(standins.process.pid, signal.SIGINT)
+    assert standins.process.wait(PATIENCE_S) == 0
+    assert len(standins.heard(what="drains")) == 4
+
+
+def test_a_termination_of_everybody_at_once_drains_all_the_same(standins: Standins) -> None:
+    standins.up(workers=2)
+    assert standins.process is not None
+    os.killpg(standins.process.pid, signal.SIGTERM)
+    assert standins.process.wait(PATIENCE_S) == 0
+    assert len(standins.heard(what="drains")) == 4
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_kills_everybody_at_once(standins: Standins, number: int, code: int) -> None:
+    standins.does("gateway-0", "stay")
+    standins.up(workers=1)
+    pids = standins.pids()
+    assert standins.process is not None
+    standins.process.send_signal(signal.SIGTERM)
+    standins.wait_heard("gateway-0", word="Drain")
+    assert standins.end(number) == code
+    assert not any(alive(pid) for pid in pids)
+    assert standins.heard(what="drains") == []
+
+
+def test_a_worker_that_dies_while_ingest_drains_is_replaced(standins: Standins) -> None:
+    standins.does("ingest-0", "stay")
+    standins.up(workers=1)
+    assert standins.process is not None
+    standins.process.send_signal(signal.SIGTERM)
+    standins.wait_heard("ingest-0", word="Drain")
+    os.kill(standins.pid("worker-0"), signal.SIGKILL)
+    standins.wait_lives("worker-0", 2)
+
+
+def test_no_orphan_outlives_a_killed_supervisor(standins: Standins) -> None:
+    standins.up(workers=3)
+    pids = standins.pids()
+    assert len(pids) == 5
+    standins.end(signal.SIGKILL)
+    wait_until(lambda: not any(alive(pid) for pid in pids), "the end of all children")
+
+
+def test_after_a_killed_supervisor_the_next_one_starts(standins: Standins) -> None:
+    standins.up(workers=1)
+    standins.end(signal.SIGKILL)
+    standins.up(workers=1)
+
+
+def test_down_answers_and_the_connection_ends_with_the_farm(standins: Standins) -> None:
+    standins.up(workers=1)
+    found, connection = admin.ask(standins.rundir.admin, "down", 5)
+    assert found.state == "draining"
+    connection.settimeout(PATIENCE_S)
+    assert connection.recv(1) == b""
+    connection.close()
+    assert standins.process is not None
+    assert standins.process.wait(PATIENCE_S) == 0
+
+
+def test_nohup_lives_through_a_hangup(standins: Standins) -> None:
+    standins.up(workers=1, prefix=("nohup",))
+    assert standins.process is not None
+    standins.process.send_signal(signal.SIGHUP)
+    assert standins.end(signal.SIGTERM) == 0
+    assert "SIGHUP" not in standins.log.read_text()
+
+
+def test_a_script_in_the_background_lives_through_the_interrupt_meant_for_it(standins: Standins) -> None:
+    standins.up(workers=1, prefix=("sh", "-c", 'trap "" INT; exec "$@"', "sh"))
+    assert standins.process is not None
+    standins.process.send_signal(signal.SIGINT)
+    assert standins.end(signal.SIGTERM) == 0
+    assert "SIGINT" not in standins.log.read_text()
+
+
+def test_a_reader_that_has_read_enough_does_not_end_the_farm(standins: Standins) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    standins.up(workers=1, stdout=writes, stderr=writes)
+    os.close(writes)
+    os.kill(standins.pid("worker-0"), signal.SIGKILL)  # which is logged
+    standins.wait_lives("worker-0", 2)
+    standins.wait_ready()
+    assert standins.end() == 0
+
+
+def test_a_terminal_that_is_closed_drains_the_farm(standins: Standins) -> None:
+    master, terminal = pty.openpty()
+    standins.up(workers=1, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    os.close(master)
+    assert standins.end(signal.SIGHUP) == 0
+    assert len(standins.heard(what="drains")) == 3
+
+
+def test_closed_standard_descriptors_do_not_matter(standins: Standins) -> None:
+    standins.up(workers=1, prefix=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
+    assert standins.end() == 0
+    assert len(standins.heard(what="drains")) == 3
+
+
+def test_a_stop_from_the_terminal_stops_the_supervisor_alone(standins: Standins) -> None:
+    standins.up(workers=1)
+    worker = standins.pid("worker-0")
+    assert standins.process is not None
+    os.killpg(standins.process.pid, signal.SIGTSTP)
+    assert state_of(worker) != "T"
+    os.killpg(standins.process.pid, signal.SIGCONT)
+    assert standins.pid("worker-0") == worker
+    assert standins.end() == 0
+
+
+def state_of(pid: int) -> str:
+    return subprocess.run(
+        ["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True
+    ).stdout.strip()
