@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from farm.build.files import build_folder, root_of, shown
+from farm.build.files import build_folder, new_prefix, packages_folder, root_of, shown
 from farm.build.python import wanted
 from farm.errors import BadComponent, FarmError, Internal, NotPermitted, Problem, SourceMissing
 
@@ -44,16 +44,17 @@ def build_in_child(source: Path, watch: Sequence[str] = (), timeout_s: float = 1
     except OSError as error:
         raise NotPermitted(Problem("cannot keep components", str(build_folder(root)), str(error))) from error
     try:
-        return _run([str(source.absolute()), *watch], temporary, timeout_s, shown(source.absolute(), root))
+        return _run(
+            _start([str(source.absolute()), *watch], temporary), root, timeout_s, shown(source.absolute(), root)
+        )
     finally:
-        # A child that was killed could not remove what it had begun.
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _run(arguments: Sequence[str], temporary: str, timeout_s: float, where: str) -> Path:
+def _start(arguments: Sequence[str], temporary: str) -> subprocess.Popen[bytes]:
     package = Path(__file__).absolute().parent.parent.parent
     path = os.pathsep.join(each for each in (str(package), os.environ.get("PYTHONPATH", "")) if each)
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-P", "-m", "farm.build", str(os.getpid()), *arguments],
         env={**os.environ, "PYTHONPATH": path, "TMPDIR": temporary, "RUST_BACKTRACE": "0"},
         stdin=subprocess.DEVNULL,
@@ -61,14 +62,20 @@ def _run(arguments: Sequence[str], temporary: str, timeout_s: float, where: str)
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def _run(process: subprocess.Popen[bytes], root: Path, timeout_s: float, where: str) -> Path:
     try:
         output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         why = f"code at import or pip did not end in {timeout_s:.0f} s"
         raise BadComponent(Problem("build took too long", where, why, "Do at import what ends soon")) from None
     finally:
-        # Whatever is left of the group; it is gone already when the child ended by itself.
         _end(process)
+        for folder in (build_folder(root), packages_folder(root)):
+            # A child that was killed could not remove what it had begun.
+            for left in folder.glob(f"{new_prefix(process.pid)}*"):
+                shutil.rmtree(left, ignore_errors=True)
     return _result(output, errors, process.returncode, where)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from farm.errors import NotPermitted, Problem
+
 MANIFEST: Final = "farm.toml"
 
 
@@ -24,9 +26,26 @@ def packages_folder(root: Path) -> Path:
     return root / ".farm" / "packages"
 
 
+def new_prefix(pid: int) -> str:
+    """How the folders are called in which a builder makes new things; its parent removes them if it is killed."""
+    return f".new-{pid}-"
+
+
 def shown(path: Path, root: Path) -> str:
     """A path as a person is told it: from the manifest's folder, if it is in there."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def read(path: Path, root: Path) -> bytes:
+    """The bytes of a file that a component is made of.
+
+    Raises:
+      NotPermitted: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotPermitted(Problem("cannot read", shown(path, root), error.strerror or str(error))) from error
 
 
 def wit_folder() -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.build import guest
+from farm.build import files, guest
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,11 @@ class Import:
 
 
 def read_modules(source: Path) -> list[Module]:
-    """The handler's module first, then what it imports from its folder, transitively; a package with all its files."""
+    """The handler's module first, then what it imports from its folder, transitively; a package with all its files.
+
+    Raises:
+      NotPermitted: one of them cannot be read.
+    """
     folder = source.absolute().parent
     modules = [_read(source.absolute(), folder)]
     seen = {modules[0].path}
@@ -65,9 +69,9 @@ def local_files(folder: Path, top: str) -> Sequence[Path]:
     """The files of the module `top` in `folder`: one, or those of a package in the order of their names; or none."""
     package = folder / top
     if top.isidentifier() and package.is_dir():
-        files = sorted(each for each in package.rglob("*.py") if each.is_file())
-        if files:
-            return files
+        inside = sorted(each for each in package.rglob("*.py") if each.is_file())
+        if inside:
+            return inside
     alone = folder / f"{top}.py"
     return [alone] if alone.is_file() else []
 
@@ -78,7 +82,7 @@ def imports_of(module: Module) -> list[Import]:
 
 
 def _read(path: Path, folder: Path) -> Module:
-    data = path.read_bytes()
+    data = files.read(path, files.root_of(path))
     name = path.relative_to(folder).as_posix()
     try:
         return Module(path, name, data, ast.parse(data, filename=str(path)), None)

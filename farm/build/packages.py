@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from farm.build import guest
-from farm.build.files import packages_folder, shown
+from farm.build.files import new_prefix, packages_folder, read, shown
 from farm.build.sources import Sources
 from farm.errors import BadComponent, Problem
 
@@ -29,6 +29,7 @@ CHOICE: Final = (
     f"--python-version={guest.VERSION}",
     "--no-compile",
 )
+UNREACHABLE: Final = re.compile(r"(?:Retrying|Could not fetch|ConnectionError|NewConnectionError)[^\n]*")
 PURE: Final = "a component runs only wheels of pure Python (py3-none-any)"
 
 
@@ -48,7 +49,7 @@ def install_packages(sources: Sources) -> Path | None:
     if folder is None or folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as new:
+    with tempfile.TemporaryDirectory(prefix=new_prefix(os.getpid()), dir=folder.parent) as new:
         target = Path(new) / "packages"
         target.mkdir()
         _run_pip(sources, target)
@@ -74,13 +75,13 @@ def drop_packages(root: Path) -> None:
 def _folder(sources: Sources) -> Path | None:
     if sources.requirements is None:
         return None
-    text = sources.requirements.read_bytes()
+    text = read(sources.requirements, sources.root)
     return packages_folder(sources.root) / hashlib.sha256(b"\0".join([*map(str.encode, CHOICE), text])).hexdigest()[:32]
 
 
 def _run_pip(sources: Sources, target: Path) -> None:
     assert sources.requirements is not None
-    quiet = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-color")
+    quiet = ("--no-input", "--disable-pip-version-check", "--no-color")
     command = [sys.executable, "-P", "-m", "pip", "install", *quiet, *CHOICE, f"--target={target}", "-r"]
     done = subprocess.run(
         [*command, sources.requirements.name],
@@ -93,32 +94,40 @@ def _run_pip(sources: Sources, target: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise BadComponent(refusal(sources, done.stderr))
+        raise BadComponent(refusal(sources, done.stdout + done.stderr))
 
 
 def refusal(sources: Sources, said: str) -> Problem:
-    """What pip's standard error means for the one who wrote requirements.txt."""
+    """What pip's output means for the one who wrote requirements.txt."""
     assert sources.requirements is not None
     requirements = sources.requirements
     file = shown(requirements, sources.root)
     if "No module named pip" in said:
         return Problem("no pip", file, f"{sys.executable} has none", f"Run: {sys.executable} -m ensurepip")
-    unreachable = re.search(r"(?:Retrying|Could not fetch|ConnectionError|NewConnectionError)[^\n]*", said)
-    if found := re.search(r"No matching distribution found for (\S+)(?: \(from ([^)\s]+))?", said):
-        where = _line(requirements, found[1], file)
-        if unreachable:
-            return Problem(f"no package {found[1]}", where, f"the index did not answer: {unreachable[0]}", "Try again")
-        why = f"the index has none of that name and version that is pure Python; {PURE}"
-        return Problem(f"no package {found[1]}", where, why, "Correct it, or use another")
+    if found := re.search(r"No matching distribution found for (\S+)(?: \(from ([^)\s]+)\))?", said):
+        wanted, needed_by = found[1], found[2]
+        where = _line(requirements, needed_by or wanted, file)
+        if unreachable := UNREACHABLE.search(said):
+            return Problem(f"no package {wanted}", where, f"the index did not answer: {unreachable[0]}", "Try again")
+        why = f"{f'{needed_by} needs it; ' if needed_by else ''}the index has none such in pure Python; {PURE}"
+        return Problem(f"no package {wanted}", where, why, "Correct it, or use another")
     if "ResolutionImpossible" in said:
-        wants = re.findall(r"^ +(\S+) \S+ depends on (.+)$", said, re.MULTILINE)
-        needs = "; ".join(dict.fromkeys(f"{name} needs {other}" for name, other in wants))
-        where = _line(requirements, wants[0][0], file) if wants else file
-        why = f"{needs or 'they exclude each other'}: not to be had together in pure Python, and {PURE}"
-        return Problem("packages that cannot be installed", where, why, "Use others")
+        return _conflict(requirements, file, said)
     errors = re.findall(r"^ERROR: (.+)$", said, re.MULTILINE)
     why = errors[-1] if errors else (said.strip().splitlines() or ["it gave no reason"])[-1]
     return Problem("pip refuses", file, why)
+
+
+def _conflict(requirements: Path, file: str, said: str) -> Problem:
+    wants = re.findall(r"^ +(\S+) \S+ depends on ([A-Za-z0-9._-]+)", said, re.MULTILINE)
+    needs = ", ".join(dict.fromkeys(f"{name} needs {other}" for name, other in wants))
+    where = _line(requirements, wants[0][0], file) if wants else file
+    _, _, rest = said.partition("no matching distributions available for your environment:\n")
+    missing = ", ".join(line.strip() for line in rest.partition("\n\n")[0].splitlines())
+    if missing:
+        why = f"{needs}; the index has no {missing} in pure Python; {PURE}"
+        return Problem("packages that cannot be installed", where, why, "Use others")
+    return Problem("packages that exclude each other", where, needs or "pip found no versions that fit", "Use others")
 
 
 def _line(requirements: Path, wanted: str, file: str) -> str:

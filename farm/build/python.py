@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from farm.build.analysis import problems_of
-from farm.build.files import build_folder, shown
+from farm.build.files import build_folder, new_prefix, shown
 from farm.build.packages import drop_packages, install_packages, installed_packages, package_names
 from farm.build.sources import Sources, read_sources
 from farm.build.staging import ENTRY_MODULE, PARTS, stage
@@ -70,7 +70,7 @@ def build(source: Path, watch: Sequence[str] = ()) -> Path:
     if packages is not None:
         refuse_if_any(problems_of(sources, package_names(packages)))
     wasm.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=wasm.parent) as new:
+    with tempfile.TemporaryDirectory(prefix=new_prefix(os.getpid()), dir=wasm.parent) as new:
         stage(sources, packages, Path(new))
         made = Path(new) / "component.wasm"
         _componentize(sources, Path(new), made)
@@ -109,16 +109,17 @@ def refusal(sources: Sources, said: str) -> Problem:
     It is a traceback from inside of the component, then `Caused by:` with the error, then its own stack.
     """
     trace, _, rest = said.partition("\nCaused by:\n")
-    reason = rest.partition("\nStack backtrace:")[0].strip()
+    reason = " ".join(rest.partition("\nStack backtrace:")[0].split()).rstrip(":")[:500]
     places = re.findall(r'File "/0/([^"\n]+)", line (\d+)', trace)
     where = shown(sources.folder / places[-1][0], sources.root) + f":{places[-1][1]}" if places else ""
     if not trace.strip():
         where = where or shown(sources.source, sources.root)
-        why = "it ends the process, as os._exit() and os.abort() do" if "wasm backtrace" in reason else reason[:500]
+        why = "it ends the process, as os._exit() and os.abort() do" if "wasm backtrace" in reason else reason
         return Problem("code at import failed", where, why)
     if not places:
-        raise Internal(Problem("componentize-py failed", why=reason[:500] or trace[:500]))
-    return Problem("code at import failed", where, reason, "It runs when the component is built")
+        raise Internal(Problem("componentize-py failed", why=reason or trace[:500]))
+    todo = "It runs when the component is built: move what must run later into the handler or @on_start"
+    return Problem("code at import failed", where, reason, todo)
 
 
 def _drop_old(sources: Sources, newest: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from farm.build import guest
-from farm.build.files import root_of, sdk_folder, shown, wit_folder
+from farm.build.files import read, root_of, sdk_folder, shown, wit_folder
 from farm.build.modules import Module, imports_of, read_modules
 from farm.errors import BadComponent, Problem, SourceMissing
 
@@ -77,9 +77,9 @@ class Sources:
         for module in self.modules:
             yield f"module/{module.name}", module.data
         if self.requirements is not None:
-            yield "requirements", self.requirements.read_bytes()
+            yield "requirements", read(self.requirements, self.root)
         for path in self.watched:
-            yield f"watched/{shown(path, self.root)}", path.read_bytes()
+            yield f"watched/{shown(path, self.root)}", read(path, self.root)
 
 
 def read_sources(source: Path, watch: Sequence[str] = ()) -> Sources:
@@ -88,6 +88,7 @@ def read_sources(source: Path, watch: Sequence[str] = ()) -> Sources:
     Raises:
       SourceMissing: there is no such file.
       BadComponent: `watch` is no glob.
+      NotPermitted: a file cannot be read.
     """
     source = source.absolute()
     root = root_of(source)

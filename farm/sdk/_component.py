@@ -133,7 +133,7 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except SystemExit as error:
         # Let through, it ends the build with nothing but a stack of wasm frames.
-        raise ImportError(f"{name}.py calls exit at import ({error.code!r})") from error
+        raise ImportError(f"sys.exit({error.code!r}) at import") from error
 
 
 def _modules_in(folder: str, first: ModuleType) -> list[ModuleType]:

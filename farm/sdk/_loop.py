@@ -10,7 +10,7 @@ import asyncio
 import time
 from asyncio import base_events
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -55,6 +55,10 @@ class _Loop(base_events.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._selector = _Sleep()
+
+    def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
+        """Say that there are no threads; asyncio.to_thread and name resolution end here."""
+        raise RuntimeError("a component has no threads: to_thread and run_in_executor do not work in one")
 
     def _process_events(self, event_list: list[object]) -> None:
         """Nothing ever comes from outside."""
