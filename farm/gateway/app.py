@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from sanic import Sanic
 from sanic.config import Config
 from sanic.router import Router
+from sanic.server import runners
 from sanic.server.async_server import AsyncioServer
-from sanic.server.runners import serve
 
 from farm import message
 from farm.gateway.problems import Problems
-from farm.gateway.protocol import BODY_S, CONNECTIONS_LIMIT, HEAD_S, Guarded
+from farm.gateway.protocol import Guarded, Limits
 from farm.gateway.routes import Routes, Served
 
 HEAD_LIMIT_BYTES: Final = 8192
@@ -32,19 +31,12 @@ BYE_S: Final = 2.0
 LOOK_S: Final = 0.02
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a listener's clients may take."""
-
-    head_s: float = HEAD_S
-    body_s: float = BODY_S
-    connections: int = CONNECTIONS_LIMIT
-
-
 class OneRoute(Router):
     """Everything is one handler's: it takes the path apart itself."""
 
-    def get(self, path: str, method: str, host: str | None) -> tuple[Any, Any, dict[str, Any]]:
+    def get(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, path: str, method: str, host: str | None
+    ) -> tuple[Any, Any, dict[str, Any]]:
         """The one route there is."""
         route = self.routes[0]
         return route, route.handler, {}
@@ -59,7 +51,7 @@ class Listener:
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, answer what is in flight, close WebSockets with 1001; after `seconds` cut the rest."""
-        connections: set[Guarded] = self._server.connections
+        connections = cast("set[Any]", cast("Any", self._server).connections)
         cast("asyncio.Server", self._server.server).close()  # without wait_closed: that waits for every connection
         byes = [asyncio.ensure_future(_bye(c.websocket)) for c in list(connections) if c.websocket is not None]
         end = asyncio.get_running_loop().time() + seconds
@@ -79,7 +71,7 @@ class Listener:
         self._app.shutdown_tasks(0)
         await self._server.after_stop()
         self._app.set_serving(False)
-        Sanic.unregister_app(self._app)
+        cast("Any", Sanic).unregister_app(self._app)
 
 
 async def start(name: str, at: socket.socket, served: Served, limits: Limits, is_first: bool) -> Listener:
@@ -91,7 +83,7 @@ async def start(name: str, at: socket.socket, served: Served, limits: Limits, is
         works once.
     """
     app = _make(name, served, limits, is_first)
-    server: AsyncioServer = cast("Any", serve)(
+    server: AsyncioServer = cast("Any", runners).serve(
         None,
         None,
         app,

@@ -18,10 +18,10 @@ import uvloop
 from farm import log
 from farm.client.aio import Relay
 from farm.errors import Internal, ManifestError, NotPermitted, PortTaken, Problem, Unanswered
-from farm.gateway.app import Limits, Listener, bind, start
+from farm.gateway.app import Listener, bind, start
 from farm.gateway.counts import Counts
 from farm.gateway.guard import LOOPBACK_NAMES, Door
-from farm.gateway.protocol import CONNECTIONS_LIMIT
+from farm.gateway.protocol import CONNECTIONS_LIMIT, Limits
 from farm.gateway.routes import Served
 from farm.gateway.websockets import Hub
 from farm.spec import BrokerSpec, GatewaySpec

@@ -7,7 +7,8 @@ Here alone we reach into Sanic's protocol: the casts of its untyped parts are in
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from sanic.exceptions import BadRequest, RequestTimeout, SanicException
 from sanic.http import Http
@@ -23,6 +24,15 @@ CLOSE_S: Final = 2.0  # for a WebSocket's closing handshake
 CONNECTIONS_LIMIT: Final = 2000  # of one listener
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a listener's clients may take."""
+
+    head_s: float = HEAD_S
+    body_s: float = BODY_S
+    connections: int = CONNECTIONS_LIMIT
+
+
 class GuardedHttp(Http):
     """One connection's requests."""
 
@@ -30,22 +40,23 @@ class GuardedHttp(Http):
 
     async def http1_request_header(self) -> None:
         """Read a head; refuse it before Sanic reads it its own way."""
-        protocol: Guarded = self.protocol
-        buffer: bytearray = self.recv_buffer
-        protocol.until(protocol.app.ctx.limits.head_s)
+        protocol = cast("Guarded", self.protocol)
+        buffer = cast("bytearray", self.recv_buffer)
+        limits = protocol.limits()
+        protocol.until(limits.head_s)
         start = 0
         while (at := buffer.find(b"\r\n\r\n", start)) < 0:
             if len(buffer) > self.HEADER_MAX_SIZE:
                 break
             start = max(0, len(buffer) - 3)
-            await self._receive_more()
+            await cast("Any", self)._receive_more()
         if not 0 <= at <= self.HEADER_MAX_SIZE:
             raise SanicException(f"the request's head exceeds {self.HEADER_MAX_SIZE} bytes", 431)
         if why := refuse(bytes(buffer[:at])):
             self.keep_alive = False  # where the next request begins is not to be trusted any more
             raise BadRequest(why)
         await super().http1_request_header()
-        protocol.until(protocol.app.ctx.limits.body_s if self.request_body else None)
+        protocol.until(limits.body_s if self.request_body else None)
 
 
 class Guarded(WebSocketProtocol):
@@ -55,25 +66,34 @@ class Guarded(WebSocketProtocol):
     __slots__ = ("_alarm",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, websocket_timeout=CLOSE_S, **kwargs)
+        cast("Any", super()).__init__(*args, websocket_timeout=CLOSE_S, **kwargs)
         self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def _sanic(self) -> Any:
+        return self
+
+    def limits(self) -> Limits:
+        """What this listener's clients may take."""
+        return self._sanic.app.ctx.limits
 
     def until(self, seconds: float | None) -> None:
         """Give what comes next so much time, whatever arrives meanwhile; None: all it wants."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = None if seconds is None else self.loop.call_later(seconds, self._late)
+        loop: asyncio.AbstractEventLoop = self._sanic.loop
+        self._alarm = None if seconds is None else loop.call_later(seconds, self._late)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A client has connected."""
-        limits = self.app.ctx.limits
-        if len(self.connections) < limits.connections:
-            super().connection_made(transport)
+        limits = self.limits()
+        if len(self._sanic.connections) < limits.connections:
+            cast("Any", super()).connection_made(transport)
             self.until(limits.head_s)  # a connection that says nothing ends too
             return
         # As little as `connection_lost` needs, and no request is ever read.
         self.transport = transport
-        self.conn_info = ConnInfo(transport, unix=self._unix)
+        self.conn_info = ConnInfo(cast("Any", transport))
         self.recv_buffer = bytearray()
         transport.write(_refusal(limits.connections))
         transport.close()
@@ -81,13 +101,13 @@ class Guarded(WebSocketProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self.until(None)
-        super().connection_lost(exc)
+        cast("Any", super()).connection_lost(exc)
 
     def _late(self) -> None:
-        http = self._http  # Http is false while a head is read: compare with None
-        if http is not None and self._task and (http.request is None or http.request_body):
+        http = self._sanic._http  # it is false while a head is read: compare with None
+        if http is not None and self._sanic._task and (http.request is None or http.request_body):
             http.exception = RequestTimeout("the request took too long to arrive")
-            self._task.cancel()
+            self._sanic._task.cancel()
 
 
 def _refusal(limit: int) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import unquote_to_bytes
@@ -75,12 +76,11 @@ class Routes:
                 raise HttpProblem(404, "not-found", f"no such route; there are {ROUTES}")
 
     def _check_sender(self, request: Request) -> None:
-        headers = request.headers
         if not request.raw_url.startswith(b"/"):
             raise HttpProblem(400, "bad-request", "the request target is not a path")
-        if not self._served.door.admits_host(headers.getone("host", "")):
+        if not self._served.door.admits_host(_field(request, "host") or ""):
             raise HttpProblem(403, "foreign-host", "Host is not the address this gateway listens on")
-        if not self._served.door.admits_origin(headers.getone("origin", None)):
+        if not self._served.door.admits_origin(_field(request, "origin")):
             raise HttpProblem(403, "foreign-origin", "web pages of another origin may not use this gateway")
 
     async def _publish(self, request: Request, to: str) -> HTTPResponse:
@@ -139,6 +139,12 @@ def _text(status: int, text: str, headers: dict[str, str] | None = None) -> HTTP
     return HTTPResponse(text, status=status, headers=headers, content_type="text/plain; charset=utf-8")
 
 
+def _field(request: Request, name: str) -> str | None:
+    """The first header of that name."""
+    value: str | None = cast("Any", request.headers).getone(name, None)
+    return None if value is None else value.strip()
+
+
 def _allow(request: Request, method: str) -> None:
     if request.method != method:
         raise HttpProblem(405, "method-not-allowed", f"only {method} is", {"Allow": method})
@@ -153,7 +159,8 @@ def _decoded(rest: str) -> str:
 
 def _passed(request: Request) -> message.Headers:
     """The headers that travel with the message."""
-    headers = message.passed(tuple((name, value.strip()) for name, value in request.headers.items()))
+    fields: Iterable[tuple[str, str]] = cast("Any", request.headers).items()
+    headers = message.passed(tuple((name, value.strip()) for name, value in fields))
     if len(headers) > message.HEADER_COUNT_LIMIT:
         raise HttpProblem(
             431, "headers-too-large", f"{len(headers)} headers would travel, {message.HEADER_COUNT_LIMIT} at most"
@@ -164,10 +171,9 @@ def _passed(request: Request) -> message.Headers:
 
 
 def _key(request: Request) -> str | None:
-    key = request.headers.getone("idempotency-key", None)
+    key = _field(request, "idempotency-key")
     if key is None:
         return None
-    key = key.strip()
     if not key or not _is_unicode(key) or len(key.encode()) > KEY_LIMIT_BYTES:
         raise HttpProblem(400, "bad-request", f"Idempotency-Key is not 1 to {KEY_LIMIT_BYTES} bytes of UTF-8")
     return key
@@ -179,14 +185,13 @@ def _is_unicode(text: str) -> bool:
 
 
 def _check_upgrade(request: Request) -> None:
-    headers = request.headers
-    asked = headers.getone("upgrade", "").lower() == "websocket"
-    if not asked or "upgrade" not in headers.getone("connection", "").lower():
+    asked = (_field(request, "upgrade") or "").lower() == "websocket"
+    if not asked or "upgrade" not in (_field(request, "connection") or "").lower():
         raise HttpProblem(400, "not-a-websocket", "this route is a WebSocket: connect to it as one")
-    if headers.getone("sec-websocket-version", "") != "13":
+    if _field(request, "sec-websocket-version") != "13":
         raise HttpProblem(400, "not-a-websocket", "the WebSocket version is not 13", {"Sec-WebSocket-Version": "13"})
     try:
-        key = base64.b64decode(headers.getone("sec-websocket-key", "").strip(), validate=True)
+        key = base64.b64decode(_field(request, "sec-websocket-key") or "", validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != 16:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from farm.rundir import Rundir
 from farm.wire.lifeline import Drain, ParentEnd, Peer, Ready, Refused, State, Up
@@ -167,7 +167,7 @@ class Wire:
             raise EOFError(f"closed after {self._buffer!r}")
         self._buffer += chunk
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

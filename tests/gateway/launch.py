@@ -1,4 +1,7 @@
-"""One gateway process for a test: `python -m tests.gateway.launch FD STATE RUNTIME BROKERS LIMITS LISTENS` (the last three JSON)."""
+"""One gateway process for a test: python -m tests.gateway.launch FD STATE RUNTIME BROKERS LIMITS LISTENS.
+
+The last three are JSON.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import uvloop
 
 from farm import log
 from farm.gateway import process
-from farm.gateway.app import Limits
+from farm.gateway.protocol import Limits
 from farm.rundir import Rundir
 from farm.spec import AppSpec, FarmSpec, GatewaySpec, MemorySpec
 from farm.wire.lifeline import ChildEnd, Post

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import time
-
 from farm.wire.relay import Publish
 from tests.client.stand_in import StandIn
-from tests.gateway.family import Child, Wire
+from tests.gateway.family import Wire
 
 
 def test_a_publish_is_answered_once_ingest_has_it(wire: Wire, ingest: StandIn) -> None:

@@ -1,20 +1,15 @@
 from __future__ import annotations
 
-import json
-import struct
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from farm.client.blocking import Farm
-from farm.rundir import Rundir
 from farm.wire.relay import Publish
 from tests.client.stand_in import StandIn, eventually
-from tests.gateway.family import Child, Wire, gateway
+from tests.gateway.family import Child
 
 PAYLOADS = (b"Ada", b"\x00\xff", "grüß".encode())
 
