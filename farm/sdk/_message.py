@@ -19,7 +19,7 @@ class Message:
     """What travels. Cannot be changed; the same class for what comes in and what goes out.
 
     What comes in has every field. What goes out needs a payload alone: the subject and broker it does not name are the
-    `publish` of the trigger in farm.toml.
+    `publish` of the trigger in farm.toml. What came in and is sent on as it is goes there too, without its reply_to.
 
     Args:
       payload: the body, as bytes or as text (UTF-8).
@@ -133,7 +133,7 @@ class Message:
         return f"Message({body!r}{more}{subject})"
 
     def _sent(self) -> tuple[object, ...]:
-        return self.payload, self._subject, self._broker, self._headers, self._reply_to
+        return self.payload, self.subject, self.broker, self._headers, self._reply_to
 
 
 class Arrival(Protocol):
@@ -171,7 +171,13 @@ def arrived(facts: Arrival, body: bytes | str) -> Message:
 
 
 def departing(message: Message) -> Departure:
-    """The fields of `message`, to be handed to the host."""
+    """The fields of `message`, to be handed to the host.
+
+    One that came in says where it came from, not where to: sent on as it is it would come back for ever. So it goes
+    where the trigger says.
+    """
+    if message._id:
+        return Departure(message._body, None, None, message._headers, None)
     return Departure(message._body, message._subject, message._broker, message._headers, message._reply_to)
 
 

@@ -47,16 +47,15 @@ class Outside:
 
 def delivered(message: Message, message_id: str = "1", attempt: int = 1) -> Message:
     """`message` as a handler would be given it: with an id, and as which attempt."""
-    sent = departing(message)
     facts = _Facts(
         id=message_id,
-        subject=sent.subject or "",
-        broker=sent.broker or "",
-        headers=list(sent.headers),
-        reply_to=sent.reply_to,
+        subject=message.subject,
+        broker=message.broker,
+        headers=list(message.headers),
+        reply_to=message.reply_to,
         attempt=attempt,
     )
-    return arrived(facts, sent.body)
+    return arrived(facts, departing(message).body)
 
 
 @dataclass

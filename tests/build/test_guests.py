@@ -131,6 +131,11 @@ def test_every_field_of_an_answer_reaches_the_host(conduct: Guest) -> None:
     assert answer == [Sent("Ã©", "latin1", "echo", "other", (("x-a", "1"),), "back")]
 
 
+def test_a_message_sent_on_as_it_is_does_not_come_back_to_where_it_came_from(conduct: Guest) -> None:
+    answer = conduct.call(Given("a.same", "Ada", headers=(("x-a", "1"),), reply_to="back"))
+    assert answer == [Sent("Ada", headers=(("x-a", "1"),))]
+
+
 def test_a_handler_may_answer_nothing_several_or_yield(conduct: Guest) -> None:
     assert conduct.sent("nothing") == []
     assert conduct.sent("several") == [Sent("one", subject="a.b"), Sent("two", "latin1")]

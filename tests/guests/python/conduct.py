@@ -43,6 +43,10 @@ def echo(message):
     )
 
 
+def same(message):
+    return message
+
+
 def echo_text(message):
     return Message(message.text)
 
