@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -147,8 +148,9 @@ def family(folder: Path, manifest: str, guests: Mapping[str, bytes]) -> Iterator
     (folder / "farm.toml").write_text(manifest)
     for name, wasm in guests.items():
         (folder / f"{name}.wasm").write_bytes(wasm)
-    made = Family(folder, folder / "state")
-    try:
-        yield made
-    finally:
-        made.kill()
+    with tempfile.TemporaryDirectory(prefix="farm-") as state:  # sockets want a short path
+        made = Family(folder, Path(state))
+        try:
+            yield made
+        finally:
+            made.kill()
