@@ -2,7 +2,7 @@
 
     <state>/cache.key             32 random bytes, 0600: without them nobody makes an entry that is accepted
     <state>/cache/<key>.cwasm     native code                 <key>.mac    its HMAC, bound to the name
-The compiler child checks an entry once a start and reports what the file is (device, inode, size, time of change); a
+The compiler child checks an entry once a start and reports what the file is (device, inode, size, times of change); a
 worker compares that with the descriptor it maps, so that nothing can be put in its place after the check. wasmtime
 itself checks next to nothing: most flipped bytes load and run.
 """
@@ -40,6 +40,7 @@ class Entry(msgspec.Struct, frozen=True):
     ino: int
     size: int
     mtime_ns: int
+    ctime_ns: int  # nobody can set it back
 
     def encoded(self) -> bytes:
         """As it travels over the lifeline."""
@@ -161,7 +162,8 @@ class _Folder:
 
     def open(self, name: str) -> int:
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+            # Without O_NONBLOCK a FIFO would hold us until somebody writes.
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise Tampered(f"{name} is a link") from error
@@ -231,7 +233,7 @@ def load(engine: Engine, entry: Entry) -> wt.Component:
       Internal: the file is gone, or another than the compiler checked.
     """
     try:
-        fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Internal(Problem("compiled component gone", entry.path, error.strerror or "", "Restart farm")) from error
     try:
@@ -245,7 +247,7 @@ def load(engine: Engine, entry: Entry) -> wt.Component:
 
 
 def _entry(path: Path, found: os.stat_result) -> Entry:
-    return Entry(str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return Entry(str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _check_private(found: os.stat_result, name: str) -> None:

@@ -92,10 +92,10 @@ def _inspect(wasm: Path, cache: Cache | None) -> tuple[Inspected, list[Problem]]
         try:
             compiled, entry, warnings, fresh = _compiled(engine, content, digest, cache)
         except wasmtime.WasmtimeError as error:
-            problem = _refusal(wasm, str(error))
+            problem = _refusal(wasm, content, str(error))
             return Inspected(digest, problems=[str(problem)], exit_code=65), [problem]
         found_imports = shapes.imports_of(compiled, engine.raw)
-        handler = exports.recognise(shapes.exports_of(compiled, engine.raw), found_imports, str(wasm))
+        handler = exports.recognise(shapes.exports_of(compiled, engine.raw), str(wasm))
         problems = imports.problems(found_imports, str(wasm))
         if isinstance(handler, Problem):
             problems.append(handler)
@@ -162,13 +162,12 @@ def _compiled(
     return compiled, entry, [*warnings, *([warning] if warning else [])], True
 
 
-def _refusal(wasm: Path, text: str) -> Problem:
+def _refusal(wasm: Path, content: bytes, text: str) -> Problem:
     """wasmtime's reason in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     why = lines[-1] if lines else "the compiler refused it"
-    if "unexpected end" in text:
+    if "unexpected end" in text or "(bound = " in text:
         return Problem("not a component", str(wasm), f"the file is cut short ({why})", "Build it again")
-    if "component model async feature" in text or "async" in why:
-        todo = "Build it against the synchronous interfaces of WASI 0.2"
-        return Problem("cannot run an async component", str(wasm), f"it uses WASI 0.3 ({why})", todo)
+    if "component model async" in text:
+        return exports.async_problem(content, str(wasm))
     return Problem("cannot compile a component", str(wasm), why, "Build it again, or check its toolchain")

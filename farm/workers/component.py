@@ -37,9 +37,7 @@ class Component:
     def __init__(self, engine: Engine, spec: ComponentSpec, entry: Entry, on_output: OnOutput) -> None:
         self.spec = spec
         compiled = cache.load(engine, entry)
-        handler = exports.recognise(
-            shapes.exports_of(compiled, engine.raw), shapes.imports_of(compiled, engine.raw), str(spec.wasm)
-        )
+        handler = exports.recognise(shapes.exports_of(compiled, engine.raw), str(spec.wasm))
         if not isinstance(handler, exports.Handler):
             raise Internal(handler)
         self._kind = handler.kind
@@ -86,10 +84,11 @@ class Component:
         except BaseException:
             instance.close()
             raise
-        self._instances.give_back(instance)
         answer = self._kind.answer(value)
         if isinstance(answer, Failed):
+            self._instances.give_back(instance, full=answer.kind == "memory")
             return [], answer
+        self._instances.give_back(instance)
         outputs = self._held.take() + answer
         failure = too_much(outputs)
         return ([], failure) if failure is not None else (outputs, None)

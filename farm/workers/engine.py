@@ -26,7 +26,7 @@ MEMORIES_LIMIT: Final = 8
 TABLES_LIMIT: Final = 128
 TABLE_ELEMENTS_LIMIT: Final = 100_000
 
-SETTINGS: Final = f"epoch_interruption=1 threads=0 memory64=0 max_wasm_stack={STACK_BYTES}"
+SETTINGS: Final = f"epoch_interruption=1 threads=0 memory64=0 async=0 max_wasm_stack={STACK_BYTES}"
 
 
 def fingerprint() -> str:
@@ -43,6 +43,7 @@ class Engine:
         config.wasm_threads = False
         config.wasm_memory64 = False
         config.max_wasm_stack = STACK_BYTES
+        native.forbid_async(config)
         self.raw: Final = wasmtime.Engine(config)
         self.memory: Final = native.whole_memory()
 

@@ -97,10 +97,14 @@ class Instances:
         instance.store.set_epoch_deadline(self._deadline_ticks)
         return instance
 
-    def give_back(self, instance: Instance) -> None:
-        """A call has ended well: keep its instance if it may serve again."""
+    def give_back(self, instance: Instance, *, full: bool = False) -> None:
+        """A call has ended without a trap: keep its instance if it may serve again.
+
+        Args:
+          full: the guest met its memory limit; memory never shrinks.
+        """
         instance.calls += 1
-        if self._spec.instances == "reuse" and not self._worn(instance):
+        if self._spec.instances == "reuse" and not full and not self._worn(instance):
             self._idle = instance
         else:
             instance.close()

@@ -58,7 +58,7 @@ clone: Final = _bind("wasmtime_component_val_clone", None)
 """(value, into): a copy that wasmtime owns."""
 
 _new_error: Final = _bind("wasmtime_error_new", Pointer, ctypes.c_char_p)
-_func_type_async: Final = _bind("wasmtime_component_func_type_async", ctypes.c_bool, Pointer)
+_allow_async: Final = _bind("wasmtime_config_wasm_component_model_async_set", None, Pointer, ctypes.c_bool)
 
 HOST_FUNCTION: Final = ctypes.CFUNCTYPE(Size, Pointer, Pointer, Pointer, Pointer, Size, Pointer, Size)
 """(data, context, type, arguments, count, results, count) -> error or 0."""
@@ -73,6 +73,11 @@ _add_func: Final = _bind(
     Pointer,
     Pointer,
 )
+
+
+def forbid_async(config: wasmtime.Config) -> None:
+    """Refuse components that use async functions and streams (WASI 0.3), which wasmtime-py cannot serve."""
+    _allow_async(ctypes.cast(cast(Any, config).ptr(), Pointer), False)
 
 
 def whole_memory() -> memoryview:
@@ -106,11 +111,6 @@ def context_of(store: wasmtime.Store) -> int:
 def func_of(func: wt.Func) -> ctypes.Structure:
     """The structure that names a function of an instance; its address is what `call` takes."""
     return cast(ctypes.Structure, cast(Any, func)._func)
-
-
-def is_async(ty: wt.FuncType) -> bool:
-    """Whether a function's type is `async func`."""
-    return cast(bool, _func_type_async(ctypes.cast(cast(Any, ty).ptr(), Pointer)))
 
 
 def add_function(instance: wt.LinkerInstance, name: str, function: Any) -> None:

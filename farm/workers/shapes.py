@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from wasmtime import Engine
 from wasmtime import component as wt
 
-from farm.workers import native
-
 PLAIN: Mapping[type, str] = {
     wt.Bool: "bool",
     wt.S8: "s8",
@@ -148,11 +146,10 @@ class Function:
 
     params: tuple[tuple[str, Shape], ...]
     result: Shape | None
-    is_async: bool = False
 
     def __str__(self) -> str:
         shown = ", ".join(f"{name}: {shape}" for name, shape in self.params)
-        return f"{'async ' if self.is_async else ''}func({shown})" + (f" -> {self.result}" if self.result else "")
+        return f"func({shown})" + (f" -> {self.result}" if self.result else "")
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ def of_maybe(ty: wt.ValType | None) -> Shape | None:
 def of_function(ty: wt.FuncType) -> Function:
     """The shape of one of wasmtime's function types."""
     params = tuple((name, of_value(param)) for name, param in ty.params)
-    return Function(params, of_maybe(ty.result), native.is_async(ty))
+    return Function(params, of_maybe(ty.result))
 
 
 def of_item(ty: object, engine: Engine) -> Item:

@@ -20,7 +20,8 @@
       (i32.const 0))
     (func $handle (result i32)
       (local $third i32)
-      (local.set $third (i32.load8_u offset=2 (global.get $body)))
+      (if (i32.ge_u (global.get $body-len) (i32.const 3))
+        (then (local.set $third (i32.load8_u offset=2 (global.get $body)))))
       (if (i32.eq (local.get $third) (i32.const 114)) ;; er[r]or
         (then (return (call $error (i32.const 1024) (i32.const 10)))))
       (if (i32.eq (local.get $third) (i32.const 109)) ;; me[m]ory

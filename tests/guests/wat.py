@@ -43,3 +43,8 @@ def write(name: str, folder: Path) -> Path:
 
 def _part(name: str) -> str:
     return (FOLDER / "frames" / f"{name}.wat").read_text()
+
+
+def from_text(text: str) -> bytes:
+    """The bytes of a component in text."""
+    return bytes(wasmtime.wat2wasm(text))

@@ -16,13 +16,10 @@ from farm.workers.shapes import Function, Interface, Item
 
 KINDS: Final[tuple[Kind, ...]] = (farm_messaging.KIND, leeorr.KIND)
 
-ASYNC_TODO: Final = "Build it against the synchronous interface of WASI 0.2"
 LATER_TODO: Final = "Build it against farm:messaging@0.1.0"
 
 # Exports that farm knows by name and does not call: name -> (why, what to do). A bare name is a function of the world.
 REFUSED: Final[Mapping[str, tuple[str, str]]] = {
-    "wasmcloud:messaging/handler@0.3.0": ("its functions are async (WASI 0.3)", ASYNC_TODO),
-    "spin:redis/inbound-redis@3.0.0": ("its functions are async (WASI 0.3)", ASYNC_TODO),
     "wasmcloud:messaging/handler@0.2.0": ("farm does not call this interface yet", LATER_TODO),
     "wasi:messaging/incoming-handler@0.2.0-draft": ("farm does not call this interface yet", LATER_TODO),
     "wasi:messaging/messaging-guest@0.2.0-draft": (
@@ -35,6 +32,14 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "wasi:http/incoming-handler": ("it answers HTTP requests, not messages", LATER_TODO),
     "wasi:cli/run": ("it is a program, not a handler of messages", LATER_TODO),
 }
+
+# Handlers with async functions or streams: the engine refuses their components, so they are known by names in the file.
+# The third exports a bare handle-message, which only the version of its types tells.
+ASYNC: Final = (
+    "wasmcloud:messaging/handler@0.3.0",
+    "spin:redis/inbound-redis@3.0.0",
+    "spin:mqtt-trigger/spin-mqtt-types@3.0.0",
+)
 
 # Other versions of packages that farm knows at one version: package prefix -> that version.
 VERSIONS: Final[Mapping[str, str]] = {"farm:messaging/": "0.1.0", "leeorr:spin-message-trigger/": "0.2.0"}
@@ -53,7 +58,7 @@ def handlers_of(exports: Mapping[str, Item]) -> list[Handler]:
     return [Handler(kind, place) for kind in KINDS for place in kind.places if _function_at(exports, place) is not None]
 
 
-def recognise(exports: Mapping[str, Item], imports: Mapping[str, Item], where: str) -> Handler | Problem:
+def recognise(exports: Mapping[str, Item], where: str) -> Handler | Problem:
     """The one handler that a component exports, or why it cannot be called.
 
     Args:
@@ -72,13 +77,26 @@ def recognise(exports: Mapping[str, Item], imports: Mapping[str, Item], where: s
     if found:
         names = " and ".join(handler.kind.name for handler in found)
         return Problem("more than one known handler", where, f"it exports {names}", "Export one of them")
-    refused = _refused(exports, imports)
+    refused = _refused(exports)
     if refused is not None:
         name, why, todo = refused
         return Problem(f"cannot run a component that exports {name}", where, why, todo)
     names = ", ".join(sorted(exports)) or "nothing"
     known = ", ".join(kind.name for kind in KINDS)
     return Problem("no known export", where, f"it exports {names}", f"Export one of {known}")
+
+
+def async_problem(content: bytes, where: str) -> Problem:
+    """Why a component that the engine refused for what is async in it cannot run.
+
+    Args:
+      content: its bytes. where: its file, for the text.
+    """
+    name = next((name for name in ASYNC if name.encode() in content), None)
+    why = "it uses async functions or streams (WASI 0.3)" if name is None else f"{name} is async (WASI 0.3)"
+    return Problem(
+        "cannot run an async component", where, why, "Build it against the synchronous interfaces of WASI 0.2"
+    )
 
 
 def _function_at(exports: Mapping[str, Item], place: tuple[str, ...]) -> Function | None:
@@ -88,10 +106,8 @@ def _function_at(exports: Mapping[str, Item], place: tuple[str, ...]) -> Functio
     return item if len(place) == 1 and isinstance(item, Function) else None
 
 
-def _refused(exports: Mapping[str, Item], imports: Mapping[str, Item]) -> tuple[str, str, str] | None:
-    for name, item in exports.items():
-        if name == "handle-message" and "spin:mqtt-trigger/spin-mqtt-types@3.0.0" in imports:
-            return "spin:mqtt-trigger@3.0.0", "its functions are async (WASI 0.3)", ASYNC_TODO
+def _refused(exports: Mapping[str, Item]) -> tuple[str, str, str] | None:
+    for name in exports:
         bare = name.partition("@")[0]
         for known in (name, bare):
             if known in REFUSED:
@@ -100,7 +116,4 @@ def _refused(exports: Mapping[str, Item], imports: Mapping[str, Item]) -> tuple[
         for prefix, version in VERSIONS.items():
             if name.startswith(prefix) and not name.endswith("@" + version):
                 return name, f"farm knows version {version} of this package", "Build it with farm's wit/"
-        functions = item.functions.values() if isinstance(item, Interface) else (item,)
-        if any(isinstance(function, Function) and function.is_async for function in functions):
-            return name, "its functions are async (WASI 0.3)", ASYNC_TODO
     return None

@@ -1,0 +1,61 @@
+"""One guest for each kind of failure: the texts are wasmtime's, and may change with it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from farm.invocation import FailureKind
+from tests.workers.farmhand import guest
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("trap", "trap", "wasm `unreachable` instruction executed in guest-m!handle"),
+        ("bounds", "trap", "out of bounds memory access in guest-m!handle"),
+        ("recurse", "trap", "call stack exhausted (endless recursion?)"),
+        ("exit", "trap", "the guest called exit(1)"),
+        ("start-trap", "trap", "wasm `unreachable` instruction executed in guest-m!never"),
+        ("bad-pointer", "trap", "an answer that lies outside the guest's memory"),
+        ("grow", "memory", "the memory limit was reached"),
+        ("start-large", "memory", "the component starts with more memory than its limit"),
+        ("start-table", "memory", "the component starts with larger tables than the limit"),
+        ("bad-text", "output", "a text that is not UTF-8"),
+    ],
+)
+def test_a_guest_that_breaks_off_is_told_by_kind_and_the_next_call_finds_the_worker_alive(
+    name: str, kind: FailureKind, text: str, tmp_path: Path
+) -> None:
+    with guest(name, tmp_path) as hostile:
+        for _ in range(2):
+            failure = hostile.fails(b"trap")
+            assert (failure.kind, failure.text) == (kind, text)
+
+
+@pytest.mark.parametrize("name", ["spin", "start-spin"])
+def test_a_guest_that_never_ends_is_stopped_at_its_deadline(name: str, tmp_path: Path) -> None:
+    with guest(name, tmp_path, deadline_s=0.1) as hostile:
+        for _ in range(2):
+            failure = hostile.fails()
+            assert (failure.kind, failure.text) == ("timeout", "the deadline passed")
+
+
+def test_a_guest_has_all_of_its_deadline(tmp_path: Path) -> None:
+    with guest("slow", tmp_path, deadline_s=30.0) as slow:
+        began = time.monotonic()
+        assert slow.answers(b"50 ms")[0].payload == b"50 ms"
+        assert time.monotonic() - began >= 0.05
+
+
+def test_each_call_has_a_deadline_of_its_own(tmp_path: Path) -> None:
+    with guest("slow", tmp_path, deadline_s=1.0) as slow:
+        for _ in range(6):
+            slow.answers(b"200")
+
+
+def test_a_guest_asleep_in_wasi_answers_when_it_wakes(tmp_path: Path) -> None:
+    with guest("sleep", tmp_path) as sleep:
+        assert sleep.answers(b"20 ms")[0].payload == b"20 ms"
