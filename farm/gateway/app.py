@@ -11,7 +11,9 @@ import socket
 from typing import Any, Final, cast
 
 from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
 from sanic.config import Config
+from sanic.http.constants import HTTP
 from sanic.router import Router
 from sanic.server import runners
 from sanic.server.async_server import AsyncioServer
@@ -136,6 +138,8 @@ def _make(name: str, served: Served, limits: Limits, is_first: bool) -> Any:
     )
     app: Any = Sanic(name, config=config, configure_logging=False, router=OneRoute(), error_handler=Problems())
     app.state.primary = is_first
+    # Else the rewriting leaves an empty alt-svc in every answer.
+    app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
     app.ctx.limits = limits
     # Sanic looks at no signal, middleware or method here: `Routes` does. Its handler reads the body when it wants one.
     app.add_route(Routes(served), "/", name="all", ignore_body=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -60,9 +59,9 @@ class Door:
     """Which Host and which Origin one loopback listener answers to."""
 
     def __init__(self, port: int, names: Iterable[str] = LOOPBACK_NAMES) -> None:
-        self._hosts = frozenset(f"{name}:{port}" for name in names) | (
-            frozenset(names) if port == 80 else frozenset[str]()
-        )
+        names = tuple(names)
+        self._hosts = frozenset((*(f"{name}:{port}" for name in names), *(names if port == 80 else ())))
+        self._origins = frozenset(f"http://{host}" for host in self._hosts)
 
     def admits_host(self, host: str) -> bool:
         """Whether a Host header names this listener."""
@@ -70,7 +69,4 @@ class Door:
 
     def admits_origin(self, origin: str | None) -> bool:
         """Whether an Origin header is absent (no web page sent this) or this listener's own."""
-        if origin is None:
-            return True
-        parts = urlsplit(origin)
-        return parts.scheme == "http" and parts.netloc.lower() in self._hosts
+        return origin is None or origin.lower() in self._origins

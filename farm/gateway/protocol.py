@@ -108,6 +108,7 @@ class Guarded(WebSocketProtocol):
         if http is not None and self._sanic._task and (http.request is None or http.request_body):
             http.exception = RequestTimeout("the request took too long to arrive")
             self._sanic._task.cancel()
+            self.until(CLOSE_S)  # after the answer Sanic waits for the rest of the body: not for long
 
 
 def _refusal(limit: int) -> bytes:

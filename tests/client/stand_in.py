@@ -65,6 +65,12 @@ class StandIn:
         self.stop()
         self.start()
 
+    def reset(self) -> None:
+        """Forget what was published; answer as at first."""
+        self.refusal, self.refuse_count, self.deaf, self.nearest = None, None, False, None
+        self.publishes.clear()
+        self.batches.clear()
+
     def __enter__(self) -> Self:
         return self.start()
 
