@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ CASES = {
     "an address that is not loopback": Case(
         HEAD.replace('"memory"\n', '"memory"\ngateway = { port = 4010, bind = "0.0.0.0" }\n'),
         78,
-        ("0.0.0.0", "loopback"),
+        ("0.0.0.0", "127.0.0.1"),
         {},
     ),
     "workers 0": Case(HEAD, 2, ("0",), {}, ("--workers", "0")),
@@ -69,9 +70,11 @@ CASES = {
 }
 
 
-def environment(folder: Path) -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("FARM_", "XDG_RUNTIME"))}
-    return {**env, "FARM_STATE_DIR": str(folder / "state")}
+@pytest.fixture
+def env() -> Iterator[dict[str, str]]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FARM_", "XDG_RUNTIME"))}
+    with tempfile.TemporaryDirectory(prefix="farm-") as state:
+        yield {**kept, "FARM_STATE_DIR": state}
 
 
 def assert_one_line(said: bytes, *parts: str) -> None:
@@ -84,54 +87,56 @@ def assert_one_line(said: bytes, *parts: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_farm_that_cannot_start_says_why_in_one_line(name: str, tmp_path: Path) -> None:
+def test_a_farm_that_cannot_start_says_why_in_one_line(name: str, tmp_path: Path, env: dict[str, str]) -> None:
     case = CASES[name]
     if case.manifest is not None:
         (tmp_path / "farm.toml").write_text(case.manifest)
     for file, content in case.files.items():
         (tmp_path / file).write_bytes(content)
-    ended = run_farm("up", *case.words, cwd=tmp_path, env=environment(tmp_path))
+    ended = run_farm("up", *case.words, cwd=tmp_path, env=env)
     assert ended.returncode == case.exit_code, ended.stderr.decode()
     assert_one_line(ended.stderr, *case.says)
 
 
 GUESTS = {
-    "truncated": (lambda: wat.wasm("echo")[:-20], ("truncated",)),
-    "missing import": (lambda: wat.wasm("requester"), ("farm:messaging/requester",)),
-    "no known export": (lambda: wat.wasm("nothing"), ("export",)),
+    "truncated": (lambda: wat.wasm("echo")[:-20], ("cut short",)),
+    "missing import": (lambda: wat.wasm("request"), ("farm:messaging/requester",)),
+    "no known export": (lambda: wat.wasm("none"), ("export",)),
 }
 
 
 @pytest.mark.parametrize("name", GUESTS)
 @pytest.mark.parametrize("command", ["up", "check"])
-def test_a_component_that_cannot_run_is_refused_by_name(name: str, command: str, tmp_path: Path) -> None:
+def test_a_component_that_cannot_run_is_refused_by_name(
+    name: str, command: str, tmp_path: Path, env: dict[str, str]
+) -> None:
     make, parts = GUESTS[name]
     (tmp_path / "farm.toml").write_text(component("h.wasm"))
     (tmp_path / "h.wasm").write_bytes(make())
-    ended = run_farm(command, cwd=tmp_path, env=environment(tmp_path))
+    ended = run_farm(command, cwd=tmp_path, env=env)
     assert ended.returncode == 65, ended.stderr.decode()
     assert_one_line(ended.stderr, "h.wasm", *parts)
 
 
-def test_every_problem_of_a_manifest_is_said_at_once(tmp_path: Path) -> None:
+def test_every_problem_of_a_manifest_is_said_at_once(tmp_path: Path, env: dict[str, str]) -> None:
     (tmp_path / "farm.toml").write_text(
         component("h.wasm", 'deadline = "5 apples"\nmemry = "1MiB"\n').replace("[app]", "[ap]")
     )
     (tmp_path / "h.wasm").write_bytes(b"")
-    ended = run_farm("check", cwd=tmp_path, env=environment(tmp_path))
+    ended = run_farm("check", cwd=tmp_path, env=env)
     assert ended.returncode == 78
     lines = [line for line in ended.stderr.decode().splitlines() if line.startswith("error: ")]
     assert len(lines) >= 3, lines
 
 
-def test_a_port_that_is_taken_is_named_with_its_broker(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_named_with_its_broker(tmp_path: Path, env: dict[str, str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         manifest = HEAD.replace('"memory"\n', f'"memory"\ngateway = {{ port = {port} }}\n')
         (tmp_path / "farm.toml").write_text(manifest)
-        ended = run_farm("up", cwd=tmp_path, env=environment(tmp_path))
+        ended = run_farm("up", cwd=tmp_path, env=env)
     assert ended.returncode == 69, ended.stderr.decode()
     assert_one_line(ended.stderr, str(port), "test")
 
@@ -139,9 +144,11 @@ def test_a_port_that_is_taken_is_named_with_its_broker(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [("status",), ("status", "--json"), ("down",), ("publish", "a", "b"), ("subscribe", "a")]
 )
-def test_without_a_running_farm_the_line_says_how_to_start_one(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_without_a_running_farm_the_line_says_how_to_start_one(
+    words: tuple[str, ...], tmp_path: Path, env: dict[str, str]
+) -> None:
     (tmp_path / "farm.toml").write_text(HEAD)
-    ended = run_farm(*words, cwd=tmp_path, env=environment(tmp_path))
+    ended = run_farm(*words, cwd=tmp_path, env=env)
     assert ended.returncode == 69, ended.stderr.decode()
     assert_one_line(ended.stderr, "farm up")
 
