@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import logging
 import os
 import resource
 import socket
@@ -36,6 +37,8 @@ ORPHANED: Final = 70
 
 def main(post: Post) -> int:
     """Run the gateway until drained; the exit code. Runs after the fork, owns all it opens."""
+    for name in ("root", "error", "server", "websockets"):
+        logging.getLogger(f"sanic.{name}").setLevel(logging.ERROR)  # a client that goes away is no event
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(post))
 

@@ -41,6 +41,12 @@ class Child:
                     return word
         return None
 
+    def listen_for_notes(self) -> None:
+        """Take in what it notes about itself; it must say nothing else."""
+        for word in self.lifeline.receive():
+            assert isinstance(word, State), word
+            self.notes.append(word.text)
+
     def ready(self) -> Child:
         """Wait until it serves."""
         word = self.word()
