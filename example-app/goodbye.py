@@ -1,8 +1,8 @@
-"""Says goodbye to everything that comes in."""
+"""Hears what hello answered, and passes it on."""
 
 from farm.sdk import Message, message_component
 
 
 @message_component
 def handle(message: Message) -> Message:
-    return Message("Goodbye")
+    return Message(f"heard: {message.text}")

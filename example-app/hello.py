@@ -1,8 +1,8 @@
-"""Greets whoever's name comes in."""
+"""Answers every hello with a goodbye."""
 
 from farm.sdk import Message, message_component
 
 
 @message_component
 def handle(message: Message) -> Message:
-    return Message(f"Hello, {message.text}")
+    return Message("Goodbye")

@@ -24,12 +24,12 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def test_hello_greets_by_name() -> None:
-    assert load("hello").handle(Message("Ada", "hello.world")) == Message("Hello, Ada")
+def test_hello_answers_with_a_goodbye() -> None:
+    assert load("hello").handle(Message("Ada", "hello.world")) == Message("Goodbye")
 
 
-def test_goodbye_says_goodbye_to_anything() -> None:
-    assert load("goodbye").handle(Message(b"\xff", "good.bye")) == Message("Goodbye")
+def test_goodbye_passes_on_what_it_heard() -> None:
+    assert load("goodbye").handle(Message("Goodbye", "good.bye")) == Message("heard: Goodbye")
 
 
 @pytest.mark.parametrize("name", ["hello", "goodbye"])
