@@ -52,7 +52,7 @@ class Tampered(Exception):
 
 
 class NoRoom(Exception):
-    """No place for the native code had room."""
+    """Native code could be written nowhere."""
 
 
 class Cache:
@@ -87,7 +87,8 @@ class Cache:
         """Keep native code; its entry, and a warning or "" when it is kept where it will not outlive this farm.
 
         Raises:
-          NoRoom: no place has room.
+          NoRoom: it could be written nowhere.
+          NotPermitted: a place is not ours alone.
         """
         name, warning = entry_name(digest), ""
         for folder in (self.folder, *self.spares):
@@ -95,8 +96,6 @@ class Cache:
                 _make_private(folder)
                 return self._write(folder, name, code), warning
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                    raise
                 warning = f"cannot keep compiled components in {self.folder}: {error.strerror}"
         raise NoRoom(warning)
 
@@ -137,13 +136,17 @@ class Cache:
         return mac.digest()
 
     def _key(self) -> bytes:
-        """The key, made at the first use; a link makes it appear whole or not at all."""
+        """The key, made at the first use, and anew when it is damaged or others could have read it."""
+        name = self._key_file.name
         with closing(_Folder(self._key_file.parent)) as folder:
             try:
-                return folder.read(self._key_file.name)
-            except FileNotFoundError:
-                folder.write(self._key_file.name, os.urandom(KEY_BYTES))
-                return folder.read(self._key_file.name)
+                key = folder.read(name)
+            except (FileNotFoundError, Tampered):
+                key = b""
+            if len(key) != KEY_BYTES:
+                key = os.urandom(KEY_BYTES)
+                folder.write(name, key)
+            return key
 
 
 class _Folder:

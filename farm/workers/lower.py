@@ -89,11 +89,16 @@ def _string(kind: int, place: Place) -> Writer:
     words, strings = block.words, block.strings
     words[at] = kind
     size_at, data_at = at + 1, at + 2
+    last: str | bytes | None = None
 
     def write(value: str | bytes) -> None:
+        nonlocal last
+        if value == last:  # a broker's name, often a subject too
+            return
         text = value.encode() if isinstance(value, str) else value
         words[size_at] = len(text)
         strings[data_at] = text
+        last = value
 
     return write
 
@@ -112,6 +117,7 @@ def _bytes(place: Place) -> Writer:
     block, at = place
     words = block.words
     words[at] = native.LIST
+    size_at, data_at = at + 1, at + 2
     kept = used = _Cells(256)
 
     def write(value: bytes) -> None:
@@ -124,8 +130,8 @@ def _bytes(place: Place) -> Writer:
                 kept = used
         if size:
             used.memory[8 : 32 * size : 32] = value
-        words[at + 1] = size
-        words[at + 2] = used.address
+        words[size_at] = size
+        words[data_at] = used.address
 
     return write
 
@@ -135,17 +141,18 @@ def _list(element: Shape, place: Place) -> Writer:
     block, at = place
     words = block.words
     words[at] = native.LIST
+    size_at, data_at = at + 1, at + 2
     elements, writers = values([element])
+    words[data_at] = elements.address
 
     def write(value: list[Any]) -> None:
         nonlocal elements, writers
-        size = len(value)
+        size = words[size_at] = len(value)
         if size > len(writers):
             elements, writers = values([element] * size)
-        for put, item in zip(writers, value, strict=False):
-            put(item)
-        words[at + 1] = size
-        words[at + 2] = elements.address
+            words[data_at] = elements.address
+        for i in range(size):
+            writers[i](value[i])
 
     return write
 
@@ -189,16 +196,21 @@ def _variant(cases: tuple[tuple[str, Shape | None], ...], place: Place) -> Write
     words, strings = block.words, block.strings
     words[at] = native.VARIANT
     inners = {name: _maybe(shape, block) for name, shape in cases}
-    known = {name: (name.encode(), address, put) for name, (address, put) in inners.items()}
+    size_at, data_at, inner_at = at + 1, at + 2, at + 3
+    last: str | None = None
+    put: Writer | None = None
 
     def write(value: tuple[str, Any]) -> None:
-        name, payload = value
-        text, address, put = known[name]
+        nonlocal last, put
+        case, payload = value
+        if case != last:
+            address, put = inners[case]
+            text = case.encode()
+            words[size_at], words[inner_at] = len(text), address
+            strings[data_at] = text
+            last = case
         if put is not None:
             put(payload)
-        words[at + 1] = len(text)
-        strings[at + 2] = text
-        words[at + 3] = address
 
     return write
 
@@ -207,14 +219,15 @@ def _option(some: Shape, place: Place) -> Writer:
     block, at = place
     words = block.words
     words[at] = native.OPTION
+    inner_at = at + 1
     address, put = _pointed(some, block)
 
     def write(value: Any) -> None:
         if value is None:
-            words[at + 1] = 0
+            words[inner_at] = 0
         else:
             put(value)
-            words[at + 1] = address
+            words[inner_at] = address
 
     return write
 
@@ -223,6 +236,7 @@ def _result(ok: Shape | None, err: Shape | None, place: Place) -> Writer:
     block, at = place
     words = block.words
     words[at] = native.RESULT
+    flag_at, inner_at = at + 1, at + 2
     inners = {True: _maybe(ok, block), False: _maybe(err, block)}
 
     def write(value: tuple[bool, Any]) -> None:
@@ -230,8 +244,8 @@ def _result(ok: Shape | None, err: Shape | None, place: Place) -> Writer:
         address, put = inners[is_ok]
         if put is not None:
             put(payload)
-        words[at + 1] = is_ok
-        words[at + 2] = address
+        words[flag_at] = is_ok
+        words[inner_at] = address
 
     return write
 

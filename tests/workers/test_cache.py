@@ -73,6 +73,25 @@ class TestTampering:
         with pytest.raises(Tampered):
             cache.find(DIGEST)
 
+    @pytest.mark.parametrize("damage", ["cut", "readable"])
+    def test_a_key_that_is_damaged_or_was_readable_is_replaced_and_vouches_for_nothing(
+        self, damage: str, cache: Cache, tmp_path: Path
+    ) -> None:
+        stored(cache)
+        key = tmp_path / "state" / "cache.key"
+        before = key.read_bytes()
+        if damage == "cut":
+            key.write_bytes(b"")
+        else:
+            key.chmod(0o644)
+        with pytest.raises(Tampered):
+            cache.find(DIGEST)
+        assert len(key.read_bytes()) == len(before)
+        assert key.read_bytes() != before
+        assert key.stat().st_mode & 0o777 == 0o600
+        stored(cache)
+        assert cache.find(DIGEST) is not None
+
     def test_a_link_is_not_followed(self, cache: Cache) -> None:
         path = Path(stored(cache).path)
         path.rename(path.with_suffix(".moved"))
