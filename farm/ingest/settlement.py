@@ -115,7 +115,8 @@ class Settlement:
         due: dict[Broker, list[_Waiting]] = {}
         while self._waiting and self._waiting[0].due_s <= now_s:
             one = heapq.heappop(self._waiting)
-            due.setdefault(one.broker, []).append(one)
+            if one.record.unconfirmed > 0:  # else another output of it was given up meanwhile
+                due.setdefault(one.broker, []).append(one)
         for broker, ones in due.items():
             self._publish_again(broker, ones)
 

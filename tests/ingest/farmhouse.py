@@ -1,4 +1,6 @@
-"""A whole ingest process in a thread of the test, with the ends that its family would hold: lifeline, workers, clients."""
+"""A whole ingest process in a thread of the test, with the ends that its family would hold: lifeline, workers,
+clients.
+"""
 
 from __future__ import annotations
 
