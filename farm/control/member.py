@@ -11,6 +11,7 @@ import random
 import secrets
 import signal
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -72,7 +73,8 @@ class Life:
         """SIGKILL; the first reason is the one that is kept."""
         if not self.killed:
             self.killed = why
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself, and is about to be reaped
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def reap(self) -> str:
         """How it ended: `exit 0`, `signal 9`. Only when `pidfd` is readable; closes both descriptors."""
@@ -112,6 +114,10 @@ class Member:
     def over(self) -> bool:
         """Whether it has no process and gets none again."""
         return self.life is None and self.start_at_s is None
+
+    def waits_until_s(self) -> float | None:
+        """When it is to get a process, monotonic; None: it has one, or gets none again."""
+        return None if self.life else self.start_at_s
 
     def state(self) -> ProcessState:
         """What `farm status` calls it."""

@@ -13,48 +13,29 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from setproctitle import setproctitle
 
 from farm import log
-from farm.control import child
 from farm.control.admin import Admin
-from farm.control.child import Launch
 from farm.control.drain import DRAIN_S, Drain
-from farm.control.member import Life, Member, draw_id
-from farm.control.roles import ROLES, Role, counts
+from farm.control.family import Family, Plan
+from farm.control.member import Life, Member
 from farm.control.signals import Signals
 from farm.errors import WireError
-from farm.rundir import Rundir
-from farm.spec import FarmSpec
 from farm.wire import lifeline
 from farm.wire.admin import FamilyStatus, FarmState
-from farm.wire.lifeline import Post, Quiet, Ready, Refused, Restart, Up
-from farm.wire.pulse import Board
+from farm.wire.lifeline import Quiet, Ready, Refused, Restart, Up
 
 TURN_S: Final = 0.2
 STALL_S: Final = 1.0  # a turn that took longer: this process was stopped, and so perhaps was everybody
 GRACE_S: Final = 3.5
-START_S: Final = 30.0  # until a child must have beaten for the first time
 CLOSED_S: Final = 1.0  # until a child that closed its lifeline must have ended
-NO_FORK_S: Final = 1.0
 REFUSED_DRAIN_S: Final = 5.0
 GAVE_UP: Final = 70
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to run. entries: component name -> what the compiler reported of it."""
-
-    spec: FarmSpec
-    rundir: Rundir
-    workers: int
-    level: log.Level
-    entries: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
-    roles: tuple[Role, ...] = ROLES
 
 
 @dataclass(frozen=True)
@@ -74,9 +55,7 @@ class Supervisor:
         self._announce = announce
         self._announced = False
         self._began_s = time.monotonic()
-        self._board = Board()
-        self._members = _members(plan, self._board)
-        self._ingest = self._members[0]
+        self._family = Family(plan)
         self._selector = selectors.DefaultSelector()
         self._drain: Drain | None = None
         self._ended = Ended(0)
@@ -94,7 +73,7 @@ class Supervisor:
         self._selector.register(signals.fd, selectors.EVENT_READ, lambda: self._heed_signals(signals))
         admin = Admin(self._plan.rundir.admin, self._selector, self.status, self._end)
         try:
-            while not (self._drain and all(member.over for member in self._members)):
+            while not (self._drain and self._family.over):
                 self._turn()
         finally:
             admin.close()
@@ -109,8 +88,8 @@ class Supervisor:
             app=self._plan.spec.app.name,
             state=self._state(),
             pid=os.getpid(),
-            processes=[member.status() for member in self._members],
-            listens={broker: where for member in self._members for broker, where in member.listens.items()},
+            processes=[member.status() for member in self._family.members],
+            listens={broker: where for member in self._family.members for broker, where in member.listens.items()},
             digests={name: component.digest for name, component in self._plan.spec.components.items()},
             uptime_s=round(time.monotonic() - self._began_s, 3),
         )
@@ -120,7 +99,7 @@ class Supervisor:
             return "draining"
         if not self._announced:
             return "starting"
-        return "ready" if all(member.ready for member in self._members) else "degraded"
+        return "ready" if self._family.ready else "degraded"
 
     # One turn
 
@@ -137,14 +116,13 @@ class Supervisor:
         self._advance(now_s)
 
     def _wait_s(self, now_s: float) -> float:
-        due = [member.start_at_s for member in self._members if member.life is None and member.start_at_s is not None]
-        return max(0.0, min([TURN_S, *(at_s - now_s for at_s in due)]))
+        due_s = self._family.next_due_s()
+        return TURN_S if due_s is None else max(0.0, min(TURN_S, due_s - now_s))
 
     def _watch(self, now_s: float) -> None:
         """Kill what broke its promise, overran its time, or does not read."""
-        for member in self._members:
-            life = member.life
-            if life is None or life.killed:
+        for member, life in self._family.lives():
+            if life.killed:
                 continue
             life.flush()
             if life.kill_at_s is not None and now_s > life.kill_at_s:
@@ -162,55 +140,14 @@ class Supervisor:
     # Births
 
     def _start_due(self, now_s: float) -> None:
-        for member in self._members:
-            if member.life is None and member.start_at_s is not None and member.start_at_s <= now_s:
-                self._start(member, now_s)
+        for member in self._family.due(now_s):
+            life = self._family.start(member)
+            if life is not None:
+                self._listen(member, life)
 
-    def _start(self, member: Member, now_s: float) -> None:
-        parent_end, child_end = lifeline.pair()
-        member.pulse.clear()
-        member.pulse.promise(START_S)
-        post = Post(
-            spec=self._plan.spec,
-            rundir=self._plan.rundir,
-            role=member.role.name,
-            index=member.index,
-            id=draw_id(),
-            slot=member.pulse.slot,
-            lifeline=child_end,
-            pulse=member.pulse,
-            board=self._board,
-            listens=dict(member.listens),
-            entries=dict(self._plan.entries),
-        )
-        member.restarts.started(now_s)
-        try:
-            pid, pidfd = child.fork(Launch(member.role, post, self._plan.level))
-        except OSError as error:  # no memory, too many processes: that may pass
-            parent_end.close()
-            member.start_at_s = now_s + NO_FORK_S
-            log.get().error("cannot start a process", process=member.name, reason=error.strerror)
-            return
-        finally:
-            child_end.close()
-        life = Life(pid, pidfd, parent_end, post.id)
-        member.life = life
-        self._selector.register(parent_end, selectors.EVENT_READ, lambda: self._hear(member, life))
-        self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._bury(member, life))
-        log.get().info("started", process=member.name, pid=pid)
-        self._introduce(member, life)
-
-    def _introduce(self, member: Member, life: Life) -> None:
-        """Ingest hears of everybody; everybody hears of ingest once it is ready."""
-        others = [one for one in self._members if one is not self._ingest]
-        if member is self._ingest:
-            for other in others:
-                if other.life:
-                    life.say(other.peer())
-        elif self._ingest.life:
-            self._ingest.life.say(member.peer())
-            if self._ingest.ready:
-                life.say(self._ingest.peer())
+    def _listen(self, member: Member, life: Life) -> None:
+        self._selector.register(life.lifeline, selectors.EVENT_READ, lambda: self._hear(member, life))
+        self._selector.register(life.pidfd, selectors.EVENT_READ, lambda: self._bury(member, life))
 
     # Words
 
@@ -240,10 +177,10 @@ class Supervisor:
             life.refused = word
         elif isinstance(word, lifeline.State):
             member.note = word.text
-        elif isinstance(word, Restart) and member is self._ingest:
-            for other in self._members:
-                if other.life and other.life.id == word.worker:
-                    self._kill(other, other.life, word.why)
+        elif isinstance(word, Restart) and member is self._family.ingest:
+            for other, its_life in self._family.lives():
+                if its_life.id == word.worker:
+                    self._kill(other, its_life, word.why)
         else:
             self._kill(member, life, f"{type(word).__name__} is no word of a {member.role.name}")
 
@@ -254,11 +191,9 @@ class Supervisor:
             member.listens = dict(word.listens)
             for broker, where in word.listens.items():
                 log.get().info("listening", broker=broker, url=f"http://{where}")
-        if member is self._ingest:
-            for other in self._members:
-                if other.life and other is not member:
-                    other.life.say(member.peer())
-        if not self._announced and not self._drain and all(one.ready for one in self._members):
+        if member is self._family.ingest:
+            self._family.tell_of_ingest()
+        if not self._announced and not self._drain and self._family.ready:
             self._announced = True
             self._announce(self.status())
 
@@ -272,8 +207,7 @@ class Supervisor:
         why = life.reap()
         member.life = None
         member.note = ""
-        if member.role.name == "worker" and self._ingest.life:
-            self._ingest.life.say(member.gone(life, why))
+        self._family.tell_of_death(member, life, why)
         if self._drain:
             self._bury_in_drain(member, life, why)
         elif life.refused and not self._announced:
@@ -333,7 +267,7 @@ class Supervisor:
         log.get().warning("cut", signal=number.name)
         self._ended = Ended(128 + number)
         self._cut = True
-        for member in self._members:
+        for member in self._family.members:
             member.start_at_s = None
             if member.life:
                 member.life.kill("cut by a second signal")
@@ -342,20 +276,12 @@ class Supervisor:
         """Begin every stage of the drain whose turn it is."""
         while self._drain:
             stage = self._drain.stage
-            if stage and not all(one.over for one in self._members if one.role.name == stage.role):
+            if stage and not all(one.over for one in self._family.of(stage.role)):
                 return
             begun = self._drain.advance(now_s)
             if begun is None:
                 return
-            if begun.role == "gateway" and self._ingest.life:
-                self._ingest.life.say(Quiet())
-            for member in self._members:
-                if member.role.name == begun.role:
-                    member.drain(begun)
-
-
-def _members(plan: Plan, board: Board) -> list[Member]:
-    """Ingest first, then the gateway, then the workers: each has one slot for the whole life of the farm."""
-    how_many = counts(plan.spec, plan.workers)
-    places = [(role, index) for role in plan.roles for index in range(how_many[role.name])]
-    return [Member(role, index, board.slot(slot)) for slot, (role, index) in enumerate(places)]
+            if begun.role == "gateway" and self._family.ingest.life:
+                self._family.ingest.life.say(Quiet())
+            for member in self._family.of(begun.role):
+                member.drain(begun)

@@ -118,7 +118,8 @@ def main(folder: str, workers: str) -> int:
     from farm import log
     from farm.control import kernel, terminal
     from farm.control.cli.family import ready_line
-    from farm.control.supervisor import Plan, Supervisor
+    from farm.control.family import Plan
+    from farm.control.supervisor import Supervisor
 
     kernel.fill_standard_descriptors()
     spec = spec_at(Path(folder))

@@ -49,8 +49,9 @@ def up(workers: Workers = None, app: App = None, log_level: LogLevel = "info") -
 
 def _run(manifest: Path, workers: int, level: log.Level) -> int:
     from farm.control import kernel, preload
+    from farm.control.family import Plan
     from farm.control.prepare import prepare
-    from farm.control.supervisor import Plan, Supervisor
+    from farm.control.supervisor import Supervisor
     from farm.manifest.read import read
 
     kernel.fill_standard_descriptors()
