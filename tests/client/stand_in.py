@@ -39,6 +39,9 @@ class StandIn:
     publishes: list[relay.Publish] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)  # how many items each batch had
     granted: int = 0
+    ignored: int = 0  # words it was deaf to
+    holding: bool = False
+    held: threading.Event = field(default_factory=threading.Event)  # cleared: publishes wait for it
     _ears: dict[tuple[bytes, int], _Ear] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -47,6 +50,7 @@ class StandIn:
         """A life; the socket is bound when this returns."""
         bound = threading.Event()
         self._stop = threading.Event()
+        self.held.set()
         self._thread = threading.Thread(target=self._run, args=(bound,), daemon=True)
         self._thread.start()
         assert bound.wait(10)
@@ -91,7 +95,9 @@ class StandIn:
                 if not router.readable():
                     poll.poll(10)
                 for client, frames in router.receive():
-                    if not self.deaf:
+                    if self.deaf:
+                        self.ignored += 1
+                    else:
                         self._answer(router, client, relay.from_client(frames))
             router.close()
 
@@ -99,6 +105,8 @@ class StandIn:
         match word:
             case relay.Publishes(batch, items):
                 self.batches.append(len(items))
+                self.holding = not self.held.is_set()
+                assert self.held.wait(60)
                 router.send(client, relay.pack(self._published(router, batch, items)))
             case relay.Listen():
                 router.send(client, relay.pack(self._listening(client, word)))
