@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from farm.errors import NotPermitted, Problem
+from farm.errors import Internal, NotPermitted, Problem
 
 MANIFEST: Final = "farm.toml"
 
@@ -49,9 +49,16 @@ def read(path: Path, root: Path) -> bytes:
 
 
 def wit_folder() -> Path:
-    """The WIT packages, a folder each: in the installed package, or beside it in a working copy."""
+    """The WIT packages, a folder each: in the installed package, or beside it in a working copy.
+
+    Raises:
+      Internal: there is neither: farm was not installed whole.
+    """
     package = sdk_folder().parent
-    return next(each for each in (package / "wit", package.parent / "wit") if each.is_dir())
+    for folder in (package / "wit", package.parent / "wit"):
+        if folder.is_dir():
+            return folder
+    raise Internal(Problem("no WIT packages", str(package), "farm was not installed whole", "Install it again"))
 
 
 def sdk_folder() -> Path:

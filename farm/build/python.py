@@ -13,8 +13,10 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, cast
 
@@ -26,6 +28,7 @@ from farm.build.staging import ENTRY_MODULE, PARTS, stage
 from farm.errors import BadComponent, Internal, Problem
 
 KEPT: Final = 5
+LEFT_S: Final = 3600.0  # what builders leave that died with their parents is older than any build takes
 NAMES: Final = (("farm:messaging/types@0.1.0", "farm_types"),)
 
 
@@ -110,24 +113,28 @@ def refusal(sources: Sources, said: str) -> Problem:
     """
     trace, _, rest = said.partition("\nCaused by:\n")
     reason = " ".join(rest.partition("\nStack backtrace:")[0].split()).rstrip(":")[:500]
-    places = re.findall(r'File "/0/([^"\n]+)", line (\d+)', trace)
-    where = shown(sources.folder / places[-1][0], sources.root) + f":{places[-1][1]}" if places else ""
-    if not trace.strip():
-        where = where or shown(sources.source, sources.root)
-        why = "it ends the process, as os._exit() and os.abort() do" if "wasm backtrace" in reason else reason
-        return Problem("code at import failed", where, why)
-    if not places:
-        raise Internal(Problem("componentize-py failed", why=reason or trace[:500]))
-    todo = "It runs when the component is built: move what must run later into the handler or @on_start"
-    return Problem("code at import failed", where, reason, todo)
+    if own := re.findall(r'File "/0/([^"\n]+)", line (\d+)', trace):
+        where = f"{shown(sources.folder / own[-1][0], sources.root)}:{own[-1][1]}"
+        todo = "It runs when the component is built: move what must run later into the handler or @on_start"
+        return Problem("code at import failed", where, reason, todo)
+    if packages := re.findall(r'File "/2/([^"\n]+)", line (\d+)', trace):
+        return Problem("a package fails at import", ":".join(packages[-1]), reason, "Use another")
+    if "wasm backtrace" in reason:
+        why = "it ends the process, as os._exit() and os.abort() do"
+        return Problem("code at import failed", shown(sources.source, sources.root), why)
+    raise Internal(Problem("componentize-py failed", why=reason or trace[:500]))
 
 
 def _drop_old(sources: Sources, newest: Path) -> None:
     """Keep the newest few components of this handler: going back to an older text then costs nothing."""
     pattern = f"{_name(sources)}-{'[0-9a-f]' * 32}.wasm"
     others = [path for path in newest.parent.glob(pattern) if path != newest]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in others[KEPT - 1 :]:
-        old.unlink(missing_ok=True)
-    os.utime(newest)
-    drop_packages(sources.root)
+    # Another builder may remove the same ones at the same time.
+    with suppress(FileNotFoundError):
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in others[KEPT - 1 :]:
+            old.unlink()
+        for left in (*newest.parent.glob(".new-*"), *newest.parent.glob(".child-*")):
+            if left.stat().st_mtime < newest.stat().st_mtime - LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
+        drop_packages(sources.root)

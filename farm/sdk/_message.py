@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 Pair = tuple[str, str]
 SHOWN_CHARACTERS = 60
@@ -147,14 +147,8 @@ class Arrival(Protocol):
     attempt: int
 
 
-class Departure(NamedTuple):
-    """The fields of an answer as the host takes them; each was checked when the message was made."""
-
-    body: bytes | str
-    subject: str | None
-    broker: str | None
-    headers: tuple[Pair, ...]
-    reply_to: str | None
+# body, subject, broker, headers, reply_to of an answer; each was checked when the message was made.
+Departure = tuple[bytes | str, str | None, str | None, tuple[Pair, ...], str | None]
 
 
 def arrived(facts: Arrival, body: bytes | str) -> Message:
@@ -177,8 +171,8 @@ def departing(message: Message) -> Departure:
     where the trigger says.
     """
     if message._id:
-        return Departure(message._body, None, None, message._headers, None)
-    return Departure(message._body, message._subject, message._broker, message._headers, message._reply_to)
+        return message._body, None, None, message._headers, None
+    return message._body, message._subject, message._broker, message._headers, message._reply_to
 
 
 def check_text(what: str, text: object) -> str:

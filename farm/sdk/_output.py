@@ -20,10 +20,11 @@ def tune_streams() -> None:
 
 def flush_streams() -> None:
     """Let no half line slip into the next message's output."""
-    for stream in (sys.stdout, sys.stderr):
-        # A handler may close or replace its streams; that ends its output, and must not end its answer.
-        with suppress(Exception):
-            stream.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:  # noqa: BLE001 - a handler may put anything in the place of its streams
+        _flush_each()
 
 
 def send_logging_to_stderr() -> None:
@@ -34,6 +35,13 @@ def send_logging_to_stderr() -> None:
     root.addHandler(_LevelHandler())
     if root.level == logging.WARNING:
         root.setLevel(logging.INFO)
+
+
+def _flush_each() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # One that was closed or replaced ends its own output; it must end neither the other's nor the answer.
+        with suppress(Exception):
+            stream.flush()
 
 
 class _LevelHandler(logging.Handler):

@@ -55,7 +55,8 @@ def delivered(message: Message, message_id: str = "1", attempt: int = 1) -> Mess
         reply_to=message.reply_to,
         attempt=attempt,
     )
-    return arrived(facts, departing(message).body)
+    body, *_ = departing(message)
+    return arrived(facts, body)
 
 
 @dataclass

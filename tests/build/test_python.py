@@ -119,6 +119,17 @@ def test_code_that_ends_the_process_is_told(tmp_path: Path) -> None:
     assert "os._exit()" in refusal(read_sources(tmp_path / "hello.py"), said).why
 
 
+def test_a_package_that_fails_at_import_is_told_by_its_own_line(tmp_path: Path) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": GOOD})
+    said = 'Traceback\n  File "/1/farm/sdk/_component.py", line 9, in bind\n  File "/2/lib/x.py", line 3, in <module>\n'
+    problem = refusal(read_sources(tmp_path / "hello.py"), said + "\nCaused by:\n    OSError: no files\n")
+    assert (problem.what, problem.where, problem.why) == (
+        "a package fails at import",
+        "lib/x.py:3",
+        "OSError: no files",
+    )
+
+
 def test_a_failure_of_the_tool_itself_is_not_the_users(tmp_path: Path) -> None:
     write_files(tmp_path, {"farm.toml": "", "hello.py": GOOD})
     with pytest.raises(Internal, match="componentize-py failed"):
@@ -135,12 +146,20 @@ def test_the_newest_five_components_of_a_handler_are_kept(shop_folder: Path, tmp
         old = components / f"priced-{number:032x}.wasm"
         old.write_bytes(b"")
         os.utime(old, (number, number))
+    forgotten, busy = components / ".child-old", components / ".new-1-busy"
+    forgotten.mkdir()
+    busy.mkdir()
+    os.utime(forgotten, (1, 1))
     others = [components / f"other-{0:032x}.wasm", components / f"priced-more-{0:032x}.wasm"]
     for other in others:
         other.write_bytes(b"")
     wasm = build_in_child(folder / "priced.py", ["*.txt"])
     assert wasm.name == made.name
-    kept = {f"priced-{number:032x}.wasm" for number in (4, 5, 6, 7)} | {wasm.name} | {other.name for other in others}
+    kept = (
+        {f"priced-{number:032x}.wasm" for number in (4, 5, 6, 7)}
+        | {wasm.name, busy.name}
+        | {other.name for other in others}
+    )
     assert {path.name for path in components.iterdir()} == kept
 
 
