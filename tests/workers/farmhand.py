@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from farm.invocation import Failed, Invoke, Output
 from farm.rundir import Rundir
@@ -37,12 +39,11 @@ class Guest:
     """One component, and what it printed."""
 
     components: Components
+    folder: Path
     printed: list[tuple[str, str, str, str]] = field(default_factory=list[tuple[str, str, str, str]])
 
     def call(self, payload: bytes = b"hi", **fields: object) -> tuple[list[Output], Failed | None]:
         """One call with this payload."""
-        import msgspec
-
         return self.components.call(msgspec.structs.replace(INVOKE, payload=payload, **fields))
 
     def answers(self, payload: bytes = b"hi", **fields: object) -> list[Output]:
@@ -77,10 +78,14 @@ def ticking(engine: Engine) -> Iterator[None]:
         thread.join()
 
 
-@contextmanager
-def guest(name: str, folder: Path, **settings: object) -> Iterator[Guest]:
+def guest(name: str, folder: Path, **settings: object) -> AbstractContextManager[Guest]:
     """The guest of that name, compiled and mapped as a worker would."""
-    wasm = wat.write(name, folder)
+    return guest_of(wat.write(name, folder), folder, **settings)
+
+
+@contextmanager
+def guest_of(wasm: Path, folder: Path, **settings: object) -> Iterator[Guest]:
+    """The component in that file, compiled and mapped as a worker would."""
     inspected = compiler.inspect(wasm, Cache(rundir(folder)))
     assert inspected.entry is not None, inspected.problems
     spec = FarmSpec(folder / "farm.toml", AppSpec("test"), {}, {"guest": spec_of(wasm, **settings)})
@@ -88,6 +93,6 @@ def guest(name: str, folder: Path, **settings: object) -> Iterator[Guest]:
         printed: list[tuple[str, str, str, str]] = []
         components = Components(engine, spec, {"guest": inspected.entry.encoded()}, lambda *line: printed.append(line))
         try:
-            yield Guest(components, printed)
+            yield Guest(components, folder, printed)
         finally:
             components.close()
