@@ -21,6 +21,8 @@ from farm.errors import BrokerError, InputError, PayloadTooLarge
 from farm.message import PAYLOAD_LIMIT_BYTES, Message
 from farm.subject import Grammar, validate
 
+KNOWN_LIMIT: Final = 4096  # subjects that are remembered as valid
+
 BrokerState = Literal["connecting", "up", "down"]
 
 
@@ -87,6 +89,7 @@ class Broker(ABC):
     def __init__(self, name: str) -> None:
         self.name: Final = name
         self.counters: Final = BrokerCounters()
+        self._known: set[str] = set()  # subjects that were found valid
 
     @property
     @abstractmethod
@@ -130,41 +133,49 @@ class Broker(ABC):
 
         An answer is a `BrokerError` (BrokerFull, BrokerUnavailable: may be tried again) or an `InputError` (never).
         """
-        answers: list[Published | Refused] = [self._refusal(message) or _PENDING for message in messages]
-        good = [m for m, answer in zip(messages, answers, strict=True) if answer is _PENDING]
-        if not good:
-            self.counters.refused += len(answers)
-            done(answers)
-            return
+        known, limit_bytes = self._known, self.payload_limit_bytes
+        refused: dict[int, Refused] = {}
+        for place, message in enumerate(messages):
+            if message.subject not in known or len(message.payload) > limit_bytes:
+                try:
+                    self.check(message.subject, len(message.payload))
+                except InputError as error:
+                    refused[place] = error
 
-        def fill(results: Sequence[Published | Refused]) -> None:
-            following = iter(results)
-            whole = [next(following) if answer is _PENDING else answer for answer in answers]
-            self._count(whole)
-            done(whole)
+        def answer(results: Sequence[Published | Refused]) -> None:
+            if refused:
+                following = iter(results)
+                results = [refused.get(place) or next(following) for place in range(len(messages))]
+            self._count(results)
+            done(results)
 
-        self._publish(good, fill)
+        good = [message for place, message in enumerate(messages) if place not in refused] if refused else messages
+        if good:
+            self._publish(good, answer)
+        else:
+            answer([])
+
+    def check(self, subject: str, payload_bytes: int) -> None:
+        """Let pass what may be published here. Raises: InvalidSubject, PayloadTooLarge."""
+        if subject not in self._known:
+            validate(subject)
+            if len(self._known) >= KNOWN_LIMIT:
+                self._known.clear()
+            self._known.add(subject)
+        if payload_bytes > self.payload_limit_bytes:
+            raise PayloadTooLarge(payload_bytes, self.payload_limit_bytes)
 
     @abstractmethod
     def _publish(self, messages: Sequence[Message], done: PublishDone) -> None:
         """Publish each of these, which are valid; `done` as in `publish`."""
 
-    def _refusal(self, message: Message) -> InputError | None:
-        try:
-            validate(message.subject)
-        except InputError as error:
-            return error
-        if len(message.payload) > self.payload_limit_bytes:
-            return PayloadTooLarge(len(message.payload), self.payload_limit_bytes)
-        return None
-
     def _count(self, answers: Sequence[Published | Refused]) -> None:
+        published = unmatched = 0
         for answer in answers:
             if isinstance(answer, Published):
-                self.counters.published += 1
-                self.counters.unmatched += not (answer.triggers or answer.listeners)
-            else:
-                self.counters.refused += 1
-
-
-_PENDING: Final = Published(-1, -1)
+                published += 1
+                if not (answer.triggers or answer.listeners):
+                    unmatched += 1
+        self.counters.published += published
+        self.counters.unmatched += unmatched
+        self.counters.refused += len(answers) - published

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from farm.broker import Broker
-from farm.errors import InvalidSubject, printable
+from farm.errors import InputError, printable
 from farm.ingest.table import Record
 from farm.invocation import OUTPUTS_LIMIT, OUTPUTS_LIMIT_BYTES, TEXT_LIMIT, Failed, Output
 from farm.message import HEADER_COUNT_LIMIT, HEADERS_LIMIT_BYTES, HOPS_LIMIT, Headers, Message, output_id, passed
@@ -66,6 +66,8 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 
 
 def _check_amount(outputs: list[Output]) -> None:
+    if len(outputs) == 1 and len(outputs[0].payload) <= OUTPUTS_LIMIT_BYTES:
+        return
     if len(outputs) > OUTPUTS_LIMIT:
         raise Misplaced(f"{len(outputs)} outputs exceed the limit of {OUTPUTS_LIMIT}")
     size = sum(len(output.payload) for output in outputs)
@@ -87,15 +89,14 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
     if broker is None:
         raise Misplaced(suggestion(name, brokers))
     headers = passed(output.headers) if output.headers else ()
-    _check_subject(subject)
-    if output.reply_to is not None:
-        _check_subject(output.reply_to)
+    try:
+        broker.check(subject, len(output.payload))
+        if output.reply_to is not None:
+            validate(output.reply_to)
+    except InputError as error:
+        raise Misplaced(str(error)) from error
     if why := header_fault(headers):
         raise Misplaced(why)
-    if len(output.payload) > broker.payload_limit_bytes:
-        raise Misplaced(
-            f"payload of {len(output.payload)} bytes exceeds the limit of {broker.payload_limit_bytes} bytes"
-        )
     return broker, Message(
         output_id(source.id, record.lane.name, index),
         subject,
@@ -105,10 +106,3 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
         source.id,
         source.hops + 1,
     )
-
-
-def _check_subject(subject: str) -> None:
-    try:
-        validate(subject)
-    except InvalidSubject as error:
-        raise Misplaced(str(error)) from error

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import os
 import time
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -83,6 +84,8 @@ class Ingest:
         triggers = triggers_of(post.spec)
         self._dispatcher = Dispatcher(post.spec.components.values())
         self._intake = Intake(triggers, self._brokers, self._dispatcher, self.want_turn)
+        # Our socket outlives a life of ingest that was cut off; the supervisor removes it before the first.
+        self._second_life = Path(post.rundir.work.removeprefix("ipc://")).exists()
         letters = LetterFile(post.rundir.dead_letters)
         self._circuit = Circuit(self._dispatcher, self._intake, self._brokers, letters, time.monotonic)
         reporter = Reporter(post.spec, self._brokers, self._dispatcher.lanes, triggers, self._circuit)
@@ -113,8 +116,16 @@ class Ingest:
         ]
         self._loop.call_later(PING_S, self._ping)
         post.lifeline.send(Ready(boot=self._crew.boot))
-        if any(broker.volatile for broker in self._brokers.values()):
-            log.get().info("memory brokers keep nothing over a restart of ingest")
+        self._say_what_is_not_kept()
+
+    def _say_what_is_not_kept(self) -> None:
+        volatile = [broker for broker in self._brokers.values() if broker.volatile]
+        for broker in volatile:
+            if self._second_life:
+                broker.counters.gaps += 1
+                log.get().warning("what this broker held is lost with the ingest before", broker=broker.name)
+        if volatile and not self._second_life:
+            log.get().info("memory brokers keep nothing over the end of ingest")
 
     async def close(self) -> None:
         """Leave everything in order; what is still held goes back to its broker."""
