@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.client import blocking
 from farm.client.blocking import Farm, Missed
 from farm.errors import (
     BrokerFull,
@@ -158,7 +159,9 @@ def test_publishing_many_outlives_ingest(farm: Farm, ingest: StandIn) -> None:
     assert {int(one.payload) for one in ingest.publishes} == set(range(3000))
 
 
-def test_the_end_of_the_farm_ends_a_subscription(farm: Farm, ingest: StandIn) -> None:
+def test_the_end_of_the_farm_ends_a_subscription(farm: Farm, ingest: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "GONE_S", 0.2)
+    monkeypatch.setattr(blocking, "LOOK_S", 0.05)
     with farm.subscribe("hello.*") as heard:
         ingest.stop()
         with pytest.raises(NotRunning):

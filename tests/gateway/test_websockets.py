@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from farm.client.blocking import Farm
 from farm.wire.relay import Publish
@@ -159,10 +160,13 @@ def test_a_pattern_that_is_none_is_refused_before_the_upgrade(child: Child, path
 
 def test_a_foreign_page_may_not_listen(child: Child) -> None:
     host, port = child.address("secondary")
-    with pytest.raises(InvalidStatus) as refused, connect(url(child, "a", "secondary"), origin="http://evil.example"):
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(url(child, "a", "secondary"), origin=Origin("http://evil.example")),
+    ):
         pass
     assert refused.value.response.status_code == 403
-    with listen(child, "a", origin=f"http://{host}:{port}"):
+    with listen(child, "a", origin=Origin(f"http://{host}:{port}")):
         pass
 
 
