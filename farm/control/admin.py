@@ -16,7 +16,6 @@ from farm.wire.admin import FamilyStatus
 
 CLIENTS_LIMIT: Final = 32
 QUESTION_LIMIT_BYTES: Final = 4096
-UNSENT_LIMIT_BYTES: Final = 4 << 20
 
 
 class _Client:
@@ -78,7 +77,8 @@ class Admin:
             return  # it made room for another one in this same turn
         try:
             self._read(client)
-            self._write(client)
+            wanted = selectors.EVENT_WRITE if client.unsent else selectors.EVENT_READ
+            self._selector.modify(client.end, wanted, lambda: self._serve(client))
         except EOFError:
             self._drop(client)
         except (OSError, WireError) as error:
@@ -86,24 +86,25 @@ class Admin:
             self._drop(client)
 
     def _read(self, client: _Client) -> None:
+        """Answer what was asked; while an answer is unread, nothing more is read either."""
         with suppress(BlockingIOError):  # it was woken to write
-            asked = client.end.recv(4096)
-            if not asked:
+            asked = b"" if client.unsent else client.end.recv(QUESTION_LIMIT_BYTES)
+            if not asked and not client.unsent:
                 raise EOFError
             client.asked += asked
-        while b"\n" in client.asked:
+        self._write(client)
+        while b"\n" in client.asked and not client.unsent:
             line, _, client.asked = client.asked.partition(b"\n")
             if admin.question(line).ask == "down":
                 self._down()
-            client.unsent += admin.answer(self._status())
-        if len(client.asked) > QUESTION_LIMIT_BYTES or len(client.unsent) > UNSENT_LIMIT_BYTES:
-            raise WireError("it asks too much")
+            client.unsent = admin.answer(self._status())
+            self._write(client)
+        if len(client.asked) > QUESTION_LIMIT_BYTES:
+            raise WireError("a question that has no end")
 
     def _write(self, client: _Client) -> None:
         with suppress(BlockingIOError):  # the rest goes when it has read some
             client.unsent = client.unsent[client.end.send(client.unsent) :] if client.unsent else b""
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        self._selector.modify(client.end, wanted, lambda: self._serve(client))
 
     def _drop(self, client: _Client) -> None:
         self._clients.remove(client)

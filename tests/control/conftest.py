@@ -51,6 +51,7 @@ class Standins:
         self.folder = folder
         self.env = {**os.environ, "FARM_STATE_DIR": str(folder / "state"), "PYTHONPATH": str(ROOT)}
         self.env.pop("XDG_RUNTIME_DIR", None)
+        (folder / "farm.toml").touch()
         self.rundir: Rundir = rundir.of(folder / "farm.toml")
         self.rundir.make()
         self.log = folder / "log"

@@ -113,6 +113,16 @@ def worker(post: Post) -> int:
     return Standin(post).run(Ready())
 
 
+def crash(_: Post) -> int:
+    """A compiler that dies without a word."""
+    os.abort()
+
+
+def fall_silent(_: Post) -> int:
+    """A compiler that ends without a word."""
+    return 0
+
+
 def main(folder: str, workers: str) -> int:
     """`farm up` with these roles, in this process."""
     from farm import log

@@ -228,7 +228,16 @@ def duration(seconds: float) -> str:
 
 def _count(value: object, style: str = "") -> Text:
     number = value if isinstance(value, int) else 0
-    return Text(f"{number:,}", style=style if number else "dim")
+    return Text(short(number), style=style if number else "dim")
+
+
+def short(number: int) -> str:
+    """At most 7 characters, so that seven counters fit on 80: 999,999 then 1.23M; `--json` has them exactly."""
+    for size, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if number >= size:
+            whole = number / size
+            return f"{whole:.2f}{letter}" if whole < 100 else f"{whole:.0f}{letter}"
+    return f"{number:,}"
 
 
 def _speed(value: float | None) -> Text:
