@@ -33,6 +33,7 @@ class StandIn:
     triggers: int = 1  # that match any message
     refusal: tuple[str, str, bool] | None = None  # code, text, retry: what every publish is told
     refuse_count: int | None = None  # only the first so many
+    take_count: int = 0  # first so many are taken all the same
     deaf: bool = False
     nearest: str | None = None
     status: bytes = b'{"brokers": {}, "components": {}}'
@@ -71,7 +72,8 @@ class StandIn:
 
     def reset(self) -> None:
         """Forget what was published; answer as at first."""
-        self.refusal, self.refuse_count, self.deaf, self.nearest = None, None, False, None
+        self.refusal, self.refuse_count, self.take_count = None, None, 0
+        self.deaf, self.nearest = False, None
         self.publishes.clear()
         self.batches.clear()
 
@@ -130,7 +132,7 @@ class StandIn:
         answer = relay.Published(batch, [], [], self.brokers[0])
         heard: dict[tuple[bytes, int], relay.Heard] = {}
         for number, item in enumerate(items):
-            if self.refusal is not None and self.refuse_count != 0:
+            if self.refusal is not None and self.refuse_count != 0 and len(self.publishes) >= self.take_count:
                 if self.refuse_count is not None:
                     self.refuse_count -= 1
                 answer.refused.append(relay.Refusal(number, *self.refusal))
