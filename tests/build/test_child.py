@@ -1,0 +1,65 @@
+"""The builder's process: it ends when its parent does, and two at once do not disturb each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from farm.build.child import build_in_child
+from farm.errors import BadComponent
+from tests.build.conftest import write_files
+from tests.sources import ROOT
+
+ENDLESS = "from farm.sdk import *\n@message_component\ndef handle(message): pass\nwhile True: pass\n"
+PARENT = """\
+import sys
+from pathlib import Path
+from farm.build.child import build_in_child
+build_in_child(Path(sys.argv[1]))
+"""
+PATIENCE_S = 30.0
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := psutil.Process(pid).children():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("no child came")
+
+
+def test_a_builder_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": ENDLESS})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path / "hello.py"], env=environment) as parent:
+        children = children_of(parent.pid)
+        parent.kill()
+    _, alive = psutil.wait_procs(children, PATIENCE_S)
+    assert alive == []
+
+
+def test_a_builder_that_was_stopped_leaves_no_process(tmp_path: Path) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": ENDLESS})
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build_in_child, tmp_path / "hello.py", (), 2.0)
+        children = children_of(os.getpid())
+        with pytest.raises(BadComponent, match="build took too long"):
+            building.result()
+    _, alive = psutil.wait_procs(children, PATIENCE_S)
+    assert alive == []
+
+
+def test_two_builders_of_one_handler_both_succeed(tmp_path: Path) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": ENDLESS.replace("while True: pass\n", "")})
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(build_in_child, [tmp_path / "hello.py"] * 2)
+    assert first == second
+    assert list(first.parent.iterdir()) == [first]
