@@ -8,12 +8,14 @@ One codec serves one call at a time, on one thread.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from farm.workers import native
 from farm.workers.lift import TooMany, reader
 from farm.workers.lower import VAL_WORDS, Block, values, writer
 from farm.workers.shapes import Function
+
+HOST: Final = "host: "  # what the text of a trap that we made begins with
 
 Target = tuple[native.Pointer, native.Pointer, native.Pointer, native.Size, native.Pointer, native.Size]
 """The arguments of `native.call`, as ctypes objects: made once, and cheaper to pass than ints."""
@@ -86,7 +88,7 @@ class HostFunction:
                 native.clone(native.Pointer(self._result.address), native.Pointer(results))
             return 0
         except TooMany as error:
-            return native.new_error(f"host: {error}")
+            return native.new_error(f"{HOST}{error}")
         except Exception as error:  # noqa: BLE001  nothing may cross a C frame; raised again by whoever called the guest
             self.fault = error
-            return native.new_error("host: internal fault")
+            return native.new_error(f"{HOST}a fault of the host")

@@ -20,10 +20,11 @@ from farm.workers import native
 TICK_S: Final = 0.01
 STACK_BYTES: Final = 512 << 10
 
-# Per store. A component made by componentize-py has up to 65 core instances, 2 memories and 40 tables.
+# Per store. A Python handler needs 14 instances, 1 memory, 2 tables and 5,672 elements; composed components more. The
+# memory limit holds for each memory, so their number bounds the whole.
 INSTANCES_LIMIT: Final = 256
-MEMORIES_LIMIT: Final = 8
-TABLES_LIMIT: Final = 128
+MEMORIES_LIMIT: Final = 4
+TABLES_LIMIT: Final = 64
 TABLE_ELEMENTS_LIMIT: Final = 100_000
 
 SETTINGS: Final = f"epoch_interruption=1 threads=0 memory64=0 async=0 max_wasm_stack={STACK_BYTES}"

@@ -8,25 +8,25 @@ from typing import Final
 import wasmtime
 
 from farm.invocation import Failed, FailureKind
+from farm.workers.codec import HOST
 from farm.workers.failures import failed
 
-# A part of wasmtime's text -> the kind of failure and what people read. First match wins.
+# A part of wasmtime's text -> the kind of failure and what people read: "" for the rest of the line. First match wins.
 TEXTS: Final[tuple[tuple[str, FailureKind, str], ...]] = (
     ("wasm trap: interrupt", "timeout", "the deadline passed"),
     ("exceeds memory limits", "memory", "the component starts with more memory than its limit"),
     ("exceeds table limits", "memory", "the component starts with larger tables than the limit"),
+    ("resource limit exceeded: ", "memory", ""),
     ("call stack exhausted", "trap", "call stack exhausted (endless recursion?)"),
-    ("host: ", "output", ""),
     ("too much data is being copied", "output", "outputs too large"),
     ("invalid utf-8", "output", "a text that is not UTF-8"),
     ("out of bounds of memory", "trap", "an answer that lies outside the guest's memory"),
+    (HOST, "output", ""),
 )
-_CAUSE: Final = re.compile(r"wasm trap: (.+)")
-_HOST: Final = re.compile(r"host: (.+)")
-_FRAME: Final = re.compile(r"^\s+\d+:\s+0x[0-9a-f]+ - (.+)$", re.MULTILINE)
-
-
 FULL_SHARE: Final = 0.9  # of the memory limit
+
+_CAUSE: Final = re.compile(r"wasm trap: (.+)")
+_FRAME: Final = re.compile(r"^\s+\d+:\s+0x[0-9a-f]+ - (.+)$", re.MULTILINE)
 
 
 def classify(error: wasmtime.WasmtimeError, memory_full: bool = False) -> Failed:
@@ -40,13 +40,13 @@ def classify(error: wasmtime.WasmtimeError, memory_full: bool = False) -> Failed
         return failed("trap", f"the guest called exit({error.code})")
     text = str(error)
     for part, kind, said in TEXTS:
-        if part in text:
-            host = _HOST.search(text)
-            return failed(kind, said or (host[1] if host else text), text)
+        _, found, rest = text.partition(part)
+        if found:
+            return failed(kind, said or rest.partition("\n")[0], text)
     cause = _CAUSE.search(text)
     if memory_full and (cause is None or "unreachable" in cause[1]):
         return failed("memory", "the memory limit was reached", text)
     if cause is None:
-        return failed("trap", text.strip().splitlines()[-1].strip(), text)
+        return failed("trap", text.strip().rpartition("\n")[2].strip(), text)
     frame = _FRAME.search(text)
     return failed("trap", f"{cause[1].strip()} in {frame[1]}" if frame else cause[1].strip(), text)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from farm.invocation import FailureKind
-from tests.workers.farmhand import guest
+from tests.guests import wat
+from tests.workers.farmhand import guest, guest_of
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,30 @@ def test_a_guest_that_breaks_off_is_told_by_kind_and_the_next_call_finds_the_wor
         for _ in range(2):
             failure = hostile.fails(b"trap")
             assert (failure.kind, failure.text) == (kind, text)
+
+
+@pytest.mark.parametrize(
+    ("module", "count", "text"),
+    [
+        ("(memory 1)", 5, "memory count too high at 5"),
+        ("(table 1 funcref)", 65, "table count too high at 65"),
+        ("", 257, "instance count too high at 257"),
+    ],
+)
+def test_a_component_of_too_many_parts_fails_its_calls(module: str, count: int, text: str, tmp_path: Path) -> None:
+    parts = f"(core module $part {module})" + count * "(core instance (instantiate $part))"
+    wasm = tmp_path / "parts.wasm"
+    wasm.write_bytes(wat.from_text(wat.text("echo").replace("(core module $guest-m", parts + "(core module $guest-m")))
+    with guest_of(wasm, tmp_path) as hostile:
+        failure = hostile.fails()
+        assert (failure.kind, failure.text) == ("memory", text)
+
+
+def test_more_headers_than_are_read_fail_the_call(tmp_path: Path) -> None:
+    headers = tuple((f"x-{i}", "") for i in range(257))
+    with guest("echo", tmp_path) as echo:
+        assert echo.fails(headers=headers).text == "257 headers exceed the limit of 256"
+        assert len(echo.answers(headers=headers[:256])[0].headers) == 256
 
 
 @pytest.mark.parametrize("name", ["spin", "start-spin"])
