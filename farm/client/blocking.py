@@ -33,7 +33,7 @@ from farm.wire.sockets import Dealer, Sockets
 
 ANSWER_S: Final = 5.0
 PATIENCE_S: Final = 30.0
-CREDIT: Final = 256  # messages that may wait in this process for its caller
+CREDIT: Final = 4096  # messages of one subscription that its caller has not had yet
 LOOK_S: Final = 0.5  # how often to look for another life of ingest while nothing comes
 GONE_S: Final = 3.0  # with nobody at any socket for so long, the farm has ended
 

@@ -128,7 +128,10 @@ def test_a_subscription_on_an_unknown_broker_is_refused(farm: Farm) -> None:
         farm.subscribe("hello.*", broker="nope")
 
 
-def test_who_reads_is_granted_more_and_who_does_not_sees_the_gap(farm: Farm, ingest: StandIn) -> None:
+def test_who_reads_is_granted_more_and_who_does_not_sees_the_gap(
+    farm: Farm, ingest: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking, "CREDIT", 256)
     with farm.subscribe("n.*") as heard:
         for n in range(300):
             farm.publish("n.x", str(n).encode())
