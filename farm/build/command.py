@@ -62,14 +62,24 @@ def build(command: Command, timeout_s: float = 600.0) -> Path:
     try:
         output, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
+        output = _end(process)
         raise BadComponent(_problem(command, f"it did not end in {timeout_s:.0f} s", output)) from None
+    finally:
+        # Also when Ctrl-C ends the wait: the command leads a session of its own and would not hear of it.
+        _end(process)
     if process.returncode:
         raise BadComponent(_problem(command, f"exit code {process.returncode}", output))
     if not command.source.is_file():
         raise BadComponent(_problem(command, f"it made no {shown(command.source, command.folder)}", output))
     return command.source
+
+
+def _end(process: subprocess.Popen[bytes]) -> bytes:
+    """Kill what still runs of it; what it had said."""
+    if process.poll() is not None:
+        return b""
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
 
 
 def _problem(command: Command, why: str, output: bytes) -> Problem:
