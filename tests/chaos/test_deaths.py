@@ -67,15 +67,25 @@ def test_twenty_killed_workers_lose_no_message(farm: Family) -> None:
     ended = farm.run("publish", "nap", "--file", "messages")
     assert ended.returncode == 0, ended.stderr.decode()
     chooser = random.Random(7)
+    killed: set[int] = set()
     for _ in range(20):
-        wait_until(lambda: len(farm.pids("worker")) == WORKERS, "the worker to be back")
+        pids = whole_crew(farm, killed)
         assert farm.component("nap")["waiting"] > 0, "the load ended before the kills did"
-        os.kill(chooser.choice(farm.pids("worker")), signal.SIGKILL)
+        victim = chooser.choice(pids)
+        os.kill(victim, signal.SIGKILL)
+        killed.add(victim)
     farm.wait_settled(120)
     nap = farm.component("nap")
     assert nap["received"] == nap["handled"] == count, dead_letters(farm)
     assert nap["failed"] == nap["retried"] > 0, "a kill that hit no call proves nothing"
-    wait_until(lambda: farm.status()["state"] == "ready" and len(farm.pids("worker")) == WORKERS, "all workers")
+    whole_crew(farm, killed)
+    farm.wait_ready()
+
+
+def whole_crew(farm: Family, killed: set[int]) -> list[int]:
+    """The pids of all workers, once every killed one has been replaced."""
+    wait_until(lambda: len(set(farm.pids("worker")) - killed) == WORKERS, "the worker to be back")
+    return farm.pids("worker")
 
 
 def test_a_guest_that_loops_for_ever_is_stopped_and_its_worker_goes_on(farm: Family) -> None:
