@@ -19,7 +19,7 @@ from farm.invocation import Failed, Finished, Invoke, Output
 from farm.rundir import Rundir
 from farm.spec import AppSpec, ComponentSpec, FarmSpec, MemorySpec, PublishSpec, TriggerSpec
 from farm.wire import relay, work
-from farm.wire.lifeline import Drain, Gone, ParentEnd, Peer, Post, Ready, pair
+from farm.wire.lifeline import Drain, Gone, Peer, Post, Ready, pair
 from farm.wire.pulse import Board
 from farm.wire.sockets import Dealer, Sockets
 
@@ -115,7 +115,7 @@ class Client:
 
     def __init__(self, dealer: Dealer) -> None:
         self.dealer = dealer
-        self.words: list[relay.FromIngest] = []
+        self.words: list[Any] = []
 
     def say(self, word: relay.FromClient) -> None:
         assert self.dealer.send(relay.pack(word)) == "sent"
@@ -127,7 +127,7 @@ class Client:
             self.words += [relay.from_ingest(frames) for frames in self.dealer.receive()]
             for place, word in enumerate(self.words):
                 if isinstance(word, kind):
-                    return self.words.pop(place)  # type: ignore[return-value]
+                    return self.words.pop(place)
             return None
 
         return until(look, f"a {kind.__name__}")
@@ -215,7 +215,3 @@ def house_of(spec: FarmSpec, folder: Path) -> Iterator[House]:
         yield house
     finally:
         house.close()
-
-
-def lifeline_words(end: ParentEnd) -> list[Any]:
-    return list(end.receive())

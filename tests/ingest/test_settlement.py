@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import pytest
+
+from farm.broker import Broker
+from farm.errors import BrokerFull, BrokerUnavailable, InputError
+from farm.ingest.settlement import Settlement
+from farm.ingest.table import Record
+from farm.ingest.verdict import Reason
+from farm.invocation import Failed, Output
+from farm.spec import PublishSpec
+from tests.ingest.pieces import Clock, ScriptedBroker, record_of, trigger_of
+
+
+class Desk:
+    """A settlement with two brokers, and what it said."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.source = ScriptedBroker("in")
+        self.target = ScriptedBroker("out")
+        self.source.log = self.target.log = []
+        brokers: dict[str, Broker] = {"in": self.source, "out": self.target}
+        self.failed: list[tuple[Record, Failed, Reason | None]] = []
+        self.gone: list[Record] = []
+        self.settlement = Settlement(brokers, self.clock, lambda *said: self.failed.append(said), self.gone.extend)
+
+    def settle(self, *outputs: Output, message_id: str = "id") -> Record:
+        record = record_of(outputs, trigger=trigger_of(publish=PublishSpec("out", "o")), id=message_id)
+        self.settlement.settle([record])
+        return record
+
+    def wake(self, seconds: float) -> None:
+        self.settlement.wake(self.clock.pass_(seconds))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_outputs_are_confirmed_before_the_source_is_settled(desk: Desk) -> None:
+    desk.target.later = True
+    record = desk.settle(Output(b"1"), Output(b"2"))
+    assert desk.source.settled == desk.gone == []
+    desk.target.confirm()
+    assert desk.target.log == ["publish id:c:0", "publish id:c:1", "settle id"]
+    assert desk.gone == [record]
+
+
+def test_without_outputs_the_source_is_settled_at_once(desk: Desk) -> None:
+    record = desk.settle()
+    assert (desk.source.settled, desk.gone) == ([record.delivery], [record])
+
+
+def test_outputs_on_two_brokers_are_both_waited_for(desk: Desk) -> None:
+    desk.source.later = True
+    desk.settle(Output(b"1"), Output(b"2", broker="in"))
+    assert desk.gone == []
+    desk.source.confirm()
+    assert len(desk.gone) == 1
+
+
+def test_what_a_full_broker_refused_is_published_later_under_the_same_id(desk: Desk) -> None:
+    desk.target.refusal = BrokerFull("full")
+    record = desk.settle(Output(b"1"))
+    assert desk.settlement.next_wake_s() == desk.clock() + 0.05
+    desk.wake(0.05)
+    assert desk.gone == desk.failed == []
+    desk.target.refusal = None
+    desk.wake(1.0)
+    assert [message.id for message in desk.target.took] == ["id:c:0"]
+    assert (desk.gone, record.attempts) == ([record], 1)
+    assert desk.settlement.next_wake_s() is None
+
+
+def test_only_the_refused_output_is_published_again(desk: Desk) -> None:
+    desk.target.refusal = BrokerFull("full")
+    desk.settle(Output(b"1", broker="in"), Output(b"2"))
+    desk.target.refusal = None
+    desk.wake(0.05)
+    assert desk.target.log == ["publish id:c:0", "publish id:c:1", "settle id"]
+
+
+def test_waits_grow_to_a_second(desk: Desk) -> None:
+    desk.target.refusal = BrokerFull("full")
+    desk.settle(Output(b"1"))
+    waits: list[float] = []
+    for _ in range(7):
+        due_s = desk.settlement.next_wake_s()
+        assert due_s is not None
+        waits.append(round(due_s - desk.clock(), 3))
+        desk.wake(due_s - desk.clock())
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "patience_s", "reason"), [(BrokerFull("full"), 30, "full"), (BrokerUnavailable("away"), 600, None)]
+)
+def test_patience_with_a_broker_ends(desk: Desk, refusal: BrokerFull, patience_s: float, reason: Reason | None) -> None:
+    desk.target.refusal = refusal
+    record = desk.settle(Output(b"1"))
+    desk.wake(patience_s - 1)
+    assert desk.failed == []
+    desk.wake(2)
+    [(failed_record, failed, said)] = desk.failed
+    assert (failed_record, failed.kind, said) == (record, "output", reason)
+    assert f"broker 'out' refused an output: {refusal} (tried for" in failed.text
+    assert desk.gone == desk.source.settled == []
+
+
+def test_an_output_that_is_refused_for_good_fails_the_call(desk: Desk) -> None:
+    desk.target.refusal = InputError("no stream covers it")
+    record = desk.settle(Output(b"1"))
+    assert desk.failed == [(record, Failed("output", "broker 'out' refused an output: no stream covers it"), None)]
+
+
+def test_a_call_whose_output_was_given_up_fails_once_and_publishes_nothing_more(desk: Desk) -> None:
+    desk.target.refusal = BrokerFull("full")
+    desk.settle(Output(b"1"), Output(b"2"))
+    desk.wake(31)
+    desk.target.refusal = None
+    desk.wake(5)
+    assert len(desk.failed) == 1
+    assert desk.target.took == desk.gone == []
+
+
+def test_a_misplaced_output_publishes_nothing(desk: Desk) -> None:
+    desk.settle(Output(b"1"), Output(b"2", broker="nope"))
+    assert len(desk.failed) == 1
+    assert desk.target.took == []
+
+
+def test_a_loop_ends_as_one(desk: Desk) -> None:
+    record = record_of([Output(b"")], trigger=trigger_of(publish=PublishSpec("out", "o")), hops=16)
+    desk.settlement.settle([record])
+    assert [reason for _, _, reason in desk.failed] == ["loop"]
