@@ -55,10 +55,15 @@ class Component:
         """
         self._output.begin(invoke.id)
         try:
-            return self._call(invoke)
+            answer = self._answer(invoke)
         finally:
-            self._held.take()
+            held = self._held.take()
             self._output.end()
+        if isinstance(answer, Failed):
+            return [], answer
+        outputs = held + answer if held else answer
+        failure = too_much(outputs)
+        return ([], failure) if failure is not None else (outputs, None)
 
     def prepare(self) -> bool:
         """Make the next call's instance now; False when there is nothing to make."""
@@ -68,30 +73,25 @@ class Component:
         """Free the waiting instance."""
         self._instances.close()
 
-    def _call(self, invoke: Invoke) -> tuple[list[Output], Failed | None]:
+    def _answer(self, invoke: Invoke) -> list[Output] | Failed:
         try:
             instance = self._instances.take()
         except wasmtime.WasmtimeError as error:
-            return [], traps.classify(error)
+            return traps.classify(error)
         arguments = self._kind.arguments(invoke, self.spec.payload)
         try:
             value = self._codec.call(instance.target, arguments)
         except wasmtime.WasmtimeError as error:
-            return [], self._broken(instance, error)
+            return self._broken(instance, error)
         except TooMany as error:
             self._instances.give_back(instance)
-            return [], failed("output", str(error))
+            return failed("output", str(error))
         except BaseException:
             instance.close()
             raise
         answer = self._kind.answer(value)
-        if isinstance(answer, Failed):
-            self._instances.give_back(instance, full=answer.kind == "memory")
-            return [], answer
-        self._instances.give_back(instance)
-        outputs = self._held.take() + answer
-        failure = too_much(outputs)
-        return ([], failure) if failure is not None else (outputs, None)
+        self._instances.give_back(instance, full=isinstance(answer, Failed) and answer.kind == "memory")
+        return answer
 
     def _broken(self, instance: Instance, error: wasmtime.WasmtimeError) -> Failed:
         """A trap: the store is dead."""

@@ -18,7 +18,8 @@ def failed(kind: FailureKind, text: str, trace: str = "", after_ms: int | None =
 
 def size_bytes(output: Output) -> int:
     """What an output counts against the limit of a call."""
-    return len(output.payload) + len(output.subject or "") + sum(len(k) + len(v) for k, v in output.headers)
+    size = len(output.payload) + (len(output.subject) if output.subject else 0)
+    return size + sum(len(k) + len(v) for k, v in output.headers) if output.headers else size
 
 
 def too_much(outputs: list[Output]) -> Failed | None:

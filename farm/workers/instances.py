@@ -24,7 +24,7 @@ from farm.workers.engine import Engine, ticks
 from farm.workers.guest_output import GuestOutput, Stream
 
 CALLS_LIMIT: Final = 10_000
-CALLS_BETWEEN_LOOKS: Final = 64
+CALLS_BETWEEN_LOOKS: Final = 256
 GROWTH_SHARE: Final = 0.5  # of the memory limit: an instance that grew by more is recycled
 
 STATM: Final = Path("/proc/self/statm")
@@ -81,7 +81,7 @@ class Instances:
         self.linker = engine.linker()
         self._environment = environment(spec)
         self._index = index_of(callee.compiled, callee.place)
-        self._deadline_ticks = ticks(spec.deadline_s)
+        self._deadline = native.Ticks(ticks(spec.deadline_s))
         self._idle: Instance | None = None
         self._fails_to_start = False
 
@@ -94,7 +94,7 @@ class Instances:
         instance, self._idle = self._idle, None
         if instance is None:
             return self._make()
-        instance.store.set_epoch_deadline(self._deadline_ticks)
+        native.set_epoch_deadline(instance.target[1], self._deadline)
         return instance
 
     def give_back(self, instance: Instance, *, full: bool = False) -> None:
@@ -139,7 +139,7 @@ class Instances:
         store = self._engine.store(self._spec.memory_bytes)
         try:
             store.set_wasi(self._wasi())
-            store.set_epoch_deadline(self._deadline_ticks)
+            store.set_epoch_deadline(self._deadline.value)
             before_bytes = data_bytes()
             instance = self.linker.instantiate(store, self._callee.compiled)
             func = instance.get_func(store, self._index)

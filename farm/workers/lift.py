@@ -100,6 +100,8 @@ def _list(shape: List, element: Reader, memory: memoryview) -> Reader:
 
     def read(at: int) -> list[Any]:
         size, data = _pair(memory, at + 8)
+        if size <= 1:  # the most frequent: one output, no headers
+            return [element(data)] if size else []
         if size > limit:
             raise TooMany(size, shape.what, limit)
         return [element(a) for a in range(data, data + 32 * size, 32)]

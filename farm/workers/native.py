@@ -37,6 +37,7 @@ U8: Final = 2
 _ffi: Final[Any] = importlib.import_module("wasmtime._ffi")
 Pointer = ctypes.c_void_p
 Size = ctypes.c_size_t
+Ticks = ctypes.c_uint64
 
 
 def _bind(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
@@ -56,6 +57,9 @@ delete: Final = _bind("wasmtime_component_val_delete", None)
 
 clone: Final = _bind("wasmtime_component_val_clone", None)
 """(value, into): a copy that wasmtime owns."""
+
+set_epoch_deadline: Final = _bind("wasmtime_context_set_epoch_deadline", None)
+"""(context, ticks from now)"""
 
 _new_error: Final = _bind("wasmtime_error_new", Pointer, ctypes.c_char_p)
 _allow_async: Final = _bind("wasmtime_config_wasm_component_model_async_set", None, Pointer, ctypes.c_bool)

@@ -11,10 +11,10 @@ from farm.workers.imports.offer import Held
 from tests.workers.farmhand import guest
 
 
-def test_an_echo_answers_with_the_payload_and_the_headers_that_may_pass(tmp_path: Path) -> None:
+def test_an_echo_answers_with_the_payload_and_the_headers_it_was_given(tmp_path: Path) -> None:
     with guest("echo", tmp_path) as echo:
         headers = (("x-a", "1"), ("Nats-Rollup", "all"))
-        assert echo.answers(b"hello", headers=headers) == [Output(b"hello", headers=(("x-a", "1"),))]
+        assert echo.answers(b"hello", headers=headers) == [Output(b"hello", headers=headers)]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ class TestInstances:
         with guest("keep", tmp_path, memory_bytes=64 << 20) as keep:
             keep.answers(b"40")
             answers = [keep.answers(b"0")[0].payload for _ in range(looks)]
-            assert answers[-2:] == [b"4", b"1"]
+            assert answers[-2:] == [b"6", b"1"]
 
     def test_a_small_one_is_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with guest("keep", tmp_path, memory_bytes=64 << 20) as keep:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from farm.invocation import OUTPUTS_LIMIT, Failed, Invoke, Output
-from farm.message import passed
 from farm.spec import PayloadForm
 from farm.workers.exports.kind import Kind
 from farm.workers.failures import failed
@@ -76,13 +75,13 @@ def payload_from(value: tuple[str, Any]) -> bytes:
 
 
 def output_from(value: tuple[Any, ...]) -> Output:
-    """One `outgoing`.
+    """One `outgoing`. Which of its headers may travel is for whoever publishes it.
 
     Raises:
       BadPayload: its payload stands for no bytes.
     """
     subject, broker, payload, headers, reply_to = value
-    return Output(payload_from(payload), subject, broker, passed(tuple(headers)) if headers else (), reply_to)
+    return Output(payload_from(payload), subject, broker, tuple(headers), reply_to)
 
 
 def _arguments(invoke: Invoke, form: PayloadForm) -> tuple[Any, ...]:

@@ -31,7 +31,9 @@ class Held:
 
     def take(self) -> list[Output]:
         """What is held; nothing is, afterwards."""
-        taken, self._outputs, self._size_bytes = self._outputs, [], 0
+        taken = self._outputs
+        if taken:
+            self._outputs, self._size_bytes = [], 0
         return taken
 
 
