@@ -1,4 +1,7 @@
-"""What guests print, on its way to the log: with component and message id, at most 1 MiB/s of each component."""
+"""What guests print, on its way to the log: with component and message id, at most 1 MiB/s of each component.
+
+A line that begins as syslog's do, `<3>`, is logged at that level: so the SDK hands on the levels of Python's logging.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,18 @@ from farm import log
 RATE_BYTES_PER_S: Final = 1 << 20
 
 Stream = Literal["stdout", "stderr"]
+
+# Source: sd-daemon(3), which took them from syslog(3).
+_LEVELS: Final[dict[str, log.Level]] = {
+    "<0>": "error",
+    "<1>": "error",
+    "<2>": "error",
+    "<3>": "error",
+    "<4>": "warning",
+    "<5>": "info",
+    "<6>": "info",
+    "<7>": "debug",
+}
 
 
 class GuestLog:
@@ -30,8 +45,11 @@ class GuestLog:
             return
         self._written[component] = written + len(text)
         for line in text.splitlines():
-            if line:
-                log.get().info("guest", component=component, message_id=message_id, stream=stream, text=line)
+            level = _LEVELS.get(line[:3])
+            said = line if level is None else line[3:]
+            if said:
+                write = getattr(log.get(), level or "info")
+                write("guest", component=component, message_id=message_id, stream=stream, text=said)
 
     def _turn(self) -> None:
         now = self._clock()
