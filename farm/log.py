@@ -49,7 +49,7 @@ def configure(level: Level, role: str) -> None:
         _escape,
         structlog.processors.format_exc_info,
     ]
-    chain.append(structlog.dev.ConsoleRenderer(colors=True) if terminal else structlog.processors.JSONRenderer())
+    chain.append(_for_people() if terminal else structlog.processors.JSONRenderer())
     structlog.configure(
         processors=chain,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -58,6 +58,16 @@ def configure(level: Level, role: str) -> None:
     )
     structlog.contextvars.bind_contextvars(role=role)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
+
+
+def _for_people() -> structlog.typing.Processor:
+    """Short lines, tracebacks without local variables; in colour unless NO_COLOR says no (https://no-color.org)."""
+    return structlog.dev.ConsoleRenderer(
+        colors=not os.environ.get("NO_COLOR"),
+        pad_event_to=0,
+        pad_level=False,
+        exception_formatter=structlog.dev.plain_traceback,
+    )
 
 
 def get() -> Logger:

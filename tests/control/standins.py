@@ -74,6 +74,9 @@ class Standin:
         if "hang" in self.does:
             (post.rundir.state / f"{self.name}.does").unlink()
             time.sleep(600)
+        while "deaf" in self.does:
+            post.pulse.promise(PROMISE_S)
+            time.sleep(0.1)
         while True:
             select.select([post.lifeline.fileno()], [], [], 0.1)
             for word in post.lifeline.receive():

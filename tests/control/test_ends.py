@@ -65,6 +65,7 @@ def test_a_worker_that_dies_while_ingest_drains_is_replaced(standins: Standins) 
 
 
 def test_no_orphan_outlives_a_killed_supervisor(standins: Standins) -> None:
+    standins.does("worker-1", "deaf")  # it would never see that its lifeline has ended
     standins.up(workers=3)
     pids = standins.pids()
     assert len(pids) == 5

@@ -60,7 +60,8 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
     directories = rundir.of(manifest)
     directories.make()
     lock = directories.acquire()  # held until this process ends, and by no child
-    kernel.raise_file_limit()
+    if (files := kernel.raise_file_limit()) < kernel.FILES_NEEDED:
+        log.get().warning("few open files allowed", limit=files, needed=kernel.FILES_NEEDED, todo="raise `ulimit -n`")
     preload.preload(preload.modules(spec))
     prepared = prepare(spec, directories, level)
     os.umask(0o077)

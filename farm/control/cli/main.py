@@ -127,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, debug = take_debug(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--version"]:
         arguments[0] = "version"
+    if sys.platform != "linux":
+        return failed([f"farm runs on Linux alone, and this is {sys.platform}"], INTERNAL, debug)
     try:
         code = root().main(arguments, prog_name="farm", standalone_mode=False)
     except FarmError as error:

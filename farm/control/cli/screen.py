@@ -130,7 +130,7 @@ OF_BROKERS: Final = (
     Column("received", "received"),
     Column("published", "published"),
     Column("waiting", "waiting", always=False),
-    Column("unmatched", "unmatched", always=False, style="yellow"),
+    Column("unmatched", "unmatched", always=False),
     Column("refused", "refused", always=False, style="yellow"),
     Column("gaps", "gaps", always=False, style="yellow"),
 )

@@ -73,7 +73,11 @@ def _watch(rundir: Rundir) -> None:
 
     look(rundir)  # with no farm at all there is nothing to watch
     before: screen.Moment | None = None
-    with Live(console=screen.console(), screen=True, auto_refresh=False) as live:
+    console = screen.console()
+    while not console.is_terminal:
+        console.print(screen.draw(look(rundir), {}), Text())
+        time.sleep(REFRESH_S)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
                 now = screen.Moment(look(rundir), time.monotonic())
