@@ -5,7 +5,7 @@ each lane in turn, least loaded hands first. So a shallow queue is spread over i
 batches. Rules that hold beside credit:
   * `concurrency` of a component: no more hands than that hold some of it.
   * No more than half of the hands (at least one) hold some of a component while others wait, except that a hand with
-    nothing in it takes what there is.
+    nothing in it takes from the quickest one.
   * What must run alone goes into an empty hand, which then gets nothing else; while it waits, hands are kept back until
     they are empty, at most half of them (at least one).
   * Of a component that was set aside nothing runs but, when its time has come, one record alone.
@@ -91,7 +91,7 @@ def _fill(hand: Hand, lanes: list[Lane], hands_left: int, half: int) -> list[Rec
     crowded = len(lanes) > 1
     allowed = [lane for lane in lanes if _may_hold(hand, lane, half if crowded else None)]
     if not allowed and not hand.records:
-        allowed = [lane for lane in lanes if _may_hold(hand, lane, None)]
+        allowed = sorted((lane for lane in lanes if _may_hold(hand, lane, None)), key=_soonest_done)[:1]
     taken: list[Record] = []
     size_bytes = 0
     for place, lane in enumerate(allowed):
@@ -99,7 +99,8 @@ def _fill(hand: Hand, lanes: list[Lane], hands_left: int, half: int) -> list[Rec
         room_us = CREDIT_US - hand.load_us
         if room_us < cost_us:
             continue
-        part = max(1, room_us // (len(allowed) - place) // cost_us)
+        lanes_left = len(allowed) - place
+        part = max(1, min(room_us // cost_us, BATCH_LIMIT - len(taken)) // lanes_left)
         fair = max(-(-len(lane.queue) // hands_left), CHUNK_US // cost_us, 1)
         for _ in range(min(part, fair, len(lane.queue), BATCH_LIMIT - len(taken))):
             payload_bytes = len(lane.queue[0].delivery.message.payload)
@@ -110,6 +111,10 @@ def _fill(hand: Hand, lanes: list[Lane], hands_left: int, half: int) -> list[Rec
             hand.take(record, cost_us)
             taken.append(record)
     return taken
+
+
+def _soonest_done(lane: Lane) -> tuple[int, int]:
+    return lane.cost_us, lane.holders
 
 
 def _may_hold(hand: Hand, lane: Lane, half: int | None) -> bool:

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from farm.broker import Broker, Delivery
+from farm.ingest.dispatcher import Dispatcher
+from farm.ingest.intake import Intake
+from farm.ingest.table import Trigger
+from farm.message import Message
+from farm.spec import TriggerSpec
+from tests.ingest.farmhouse import component
+from tests.ingest.pieces import ScriptedBroker
+
+
+class Gate:
+    """An intake over one scripted broker."""
+
+    def __init__(self, trigger_count: int) -> None:
+        self.broker = ScriptedBroker("in")
+        brokers: dict[str, Broker] = {"in": self.broker}
+        self.dispatcher = Dispatcher([component("c")])
+        self.triggers = [Trigger(n, "c", TriggerSpec("in", f"t{n}")) for n in range(trigger_count)]
+        self.wanted = 0
+        self.intake = Intake(self.triggers, brokers, self.dispatcher, self._want)
+        self.intake.open()
+
+    def _want(self) -> None:
+        self.wanted += 1
+
+    def granted(self) -> int:
+        """What was granted since this was asked last."""
+        count = sum(count for _, count in self.broker.grants)
+        self.broker.grants.clear()
+        return count
+
+    def arrive(self, count: int, payload: bytes = b"", trigger: int = 0) -> None:
+        self.broker.on_deliveries[trigger]([Delivery(trigger, Message(f"{n}", "t", payload)) for n in range(count)])
+
+    def close(self, count: int) -> None:
+        """So many are done with."""
+        released = self.dispatcher.release({0})
+        self.intake.closed(released[:count])
+        self.intake.grant()
+
+
+@pytest.mark.parametrize(("triggers", "each"), [(1, 1024), (8, 1024), (16, 512), (9000, 1)])
+def test_every_trigger_may_hold_its_part_of_what_the_farm_may_hold(triggers: int, each: int) -> None:
+    gate = Gate(triggers)
+    assert {count for _, count in gate.broker.grants} == {each}
+    assert len(gate.broker.grants) == triggers
+
+
+def test_what_arrives_is_noted_and_offered_in_the_next_turn() -> None:
+    gate = Gate(1)
+    gate.arrive(3)
+    assert (gate.wanted, len(gate.dispatcher)) == (1, 0)
+    assert gate.intake.take()
+    assert len(gate.dispatcher) == 3
+    assert not gate.intake.take()
+
+
+def test_what_is_done_with_makes_room_for_as_much() -> None:
+    gate = Gate(1)
+    gate.granted()
+    gate.arrive(1000)
+    gate.intake.take()
+    gate.intake.grant()
+    assert gate.granted() == 0
+    gate.close(100)
+    assert gate.granted() == 100
+
+
+def test_heavy_messages_are_granted_by_their_weight() -> None:
+    gate = Gate(1)
+    assert gate.granted() == 1024
+    gate.arrive(63, bytes(1 << 20))
+    gate.intake.take()
+    trigger = gate.triggers[0]
+    trigger.granted = 0  # the broker took the rest back
+    gate.close(0)
+    assert gate.granted() == 0, "63 MiB are held, and nothing was given back"
+    gate.intake.resume([trigger], "nothing")
+    gate.intake.grant()
+    assert gate.granted() == 1, "64 MiB may be held"
+
+
+def test_a_message_heavier_than_all_that_may_be_held_is_still_let_in() -> None:
+    gate = Gate(1)
+    trigger = gate.triggers[0]
+    trigger.granted, trigger.estimate_bytes = 0, 1 << 40
+    gate.granted()
+    gate.intake.resume([trigger], "nothing")
+    gate.intake.grant()
+    assert gate.granted() == 1
+
+
+def test_lighter_messages_are_believed_in_little_by_little() -> None:
+    gate = Gate(1)
+    gate.arrive(1, bytes(1 << 20))
+    gate.intake.take()
+    trigger = gate.triggers[0]
+    assert trigger.estimate_bytes == 1 << 20
+    seen: list[int] = []
+    for _ in range(60):
+        gate.arrive(1, b"x")
+        gate.intake.take()
+        seen.append(trigger.estimate_bytes)
+    assert seen == sorted(seen, reverse=True)
+    assert (seen[0] > 900_000, seen[-1]) == (True, 1024)
+
+
+def held(trigger: Trigger) -> Sequence[int]:
+    return (trigger.held, trigger.held_bytes)
+
+
+def test_held_bytes_come_down_to_nothing() -> None:
+    gate = Gate(1)
+    gate.arrive(5, b"12345678")
+    gate.intake.take()
+    assert held(gate.triggers[0]) == (5, 40)
+    gate.close(5)
+    assert held(gate.triggers[0]) == (0, 0)
+
+
+def test_a_paused_trigger_is_granted_nothing_until_every_reason_is_lifted() -> None:
+    gate = Gate(1)
+    gate.granted()
+    gate.arrive(10)
+    gate.intake.take()
+    gate.intake.pause(gate.triggers, "one")
+    gate.intake.pause(gate.triggers, "two")
+    gate.close(10)
+    assert gate.granted() == 0
+    gate.intake.resume(gate.triggers, "one")
+    gate.intake.grant()
+    assert gate.granted() == 0
+    gate.intake.resume(gate.triggers, "two")
+    gate.intake.grant()
+    assert gate.granted() == 10
