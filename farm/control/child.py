@@ -47,6 +47,7 @@ def fork(child: Launch) -> tuple[int, int]:
     """
     kernel.load()
     parent = os.getpid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited as ignored, no child could be waited for
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()

@@ -18,8 +18,7 @@ class Signals:
     """Those that came since the last look. `fd` becomes readable with the first."""
 
     def __init__(self) -> None:
-        # A child of a parent that ignores SIGCHLD could not be waited for; a blocked signal would never come.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # A parent may have left them blocked, and then none would ever come.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         self.fd, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -132,18 +133,31 @@ def test_closed_standard_descriptors_do_not_matter(standins: Standins) -> None:
     assert len(standins.heard(what="drains")) == 3
 
 
-def test_a_stop_from_the_terminal_stops_the_supervisor_alone(standins: Standins) -> None:
+def test_children_ignore_what_a_terminal_or_systemd_sends_to_everybody(standins: Standins) -> None:
     standins.up(workers=1)
-    worker = standins.pid("worker-0")
-    assert standins.process is not None
-    os.killpg(standins.process.pid, signal.SIGTSTP)
-    assert state_of(worker) != "T"
-    os.killpg(standins.process.pid, signal.SIGCONT)
-    assert standins.pid("worker-0") == worker
+    for pid in standins.pids():
+        fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        ignored = {number for number in range(1, 65) if int(fields["SigIgn"], 16) >> (number - 1) & 1}
+        assert ignored >= {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGPIPE}
+        assert int(fields["SigBlk"], 16) == 0
+
+
+CHILDLESS = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def test_a_parent_that_ignores_its_childrens_ends_does_not_matter(standins: Standins) -> None:
+    standins.up(workers=1, prefix=(sys.executable, "-c", CHILDLESS))
+    os.kill(standins.pid("worker-0"), signal.SIGKILL)
+    assert standins.wait_heard("ingest-0", word="Gone")["why"] == "signal 9"
     assert standins.end() == 0
 
 
-def state_of(pid: int) -> str:
-    return subprocess.run(
-        ["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True
-    ).stdout.strip()
+BLOCKED = (
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15, 2]); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def test_a_parent_that_blocks_signals_does_not_make_the_farm_deaf(standins: Standins) -> None:
+    standins.up(workers=1, prefix=(sys.executable, "-c", BLOCKED))
+    assert standins.end(signal.SIGTERM) == 0
+    assert len(standins.heard(what="drains")) == 3
