@@ -262,7 +262,7 @@ def _check_private(found: os.stat_result, name: str) -> None:
 
 def _make_private(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         with closing(_Folder(folder)):
             return
     except (Tampered, NotADirectoryError, PermissionError) as error:

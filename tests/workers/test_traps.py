@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -68,16 +67,9 @@ def test_a_guest_that_never_ends_is_stopped_at_its_deadline(name: str, tmp_path:
             assert (failure.kind, failure.text) == ("timeout", "the deadline passed")
 
 
-def test_a_guest_has_all_of_its_deadline(tmp_path: Path) -> None:
-    with guest("slow", tmp_path, deadline_s=30.0) as slow:
-        began = time.monotonic()
-        assert slow.answers(b"50 ms")[0].payload == b"50 ms"
-        assert time.monotonic() - began >= 0.05
-
-
 def test_each_call_has_a_deadline_of_its_own(tmp_path: Path) -> None:
-    with guest("slow", tmp_path, deadline_s=1.0) as slow:
-        for _ in range(6):
+    with guest("slow", tmp_path, deadline_s=1.5) as slow:
+        for _ in range(9):
             slow.answers(b"200")
 
 
