@@ -171,12 +171,13 @@ class House:
 
         return until(look, f"a {kind.__name__}")
 
-    def worker(self, answer: Answer = echo) -> Worker:
+    def worker(self, answer: Answer = echo, *, named: bool = True, boot: int | None = None) -> Worker:
         """A worker that has joined."""
         worker = Worker(self, len(self.workers), answer)
         self.workers.append(worker)
-        worker.name()
-        worker.join()
+        if named:
+            worker.name()
+        worker.join(boot)
         return worker
 
     def client(self) -> Client:
@@ -192,8 +193,11 @@ class House:
 
         return until(turn, what)
 
-    def drain(self, seconds: float = WITHIN_S) -> int:
+    def start_drain(self, seconds: float = WITHIN_S) -> None:
         self.lifeline.send(Drain(seconds))
+
+    def drain(self, seconds: float = WITHIN_S) -> int:
+        self.start_drain(seconds)
         return self.serve_until(lambda: None if self.code is None else (self.code,), "the end of ingest")[0]
 
     def close(self) -> None:
