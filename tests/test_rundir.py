@@ -82,3 +82,16 @@ def test_the_second_to_take_the_lock_hears_the_pid_of_the_first(tmp_path: Path) 
         made.acquire()
     os.close(fd)
     os.close(made.acquire())
+
+
+def test_who_holds_the_lock_is_known_and_asking_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_STATE_DIR", str(tmp_path / "s"))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    found = rundir.of(tmp_path / "farm.toml")
+    assert found.holder() is None
+    found.state.mkdir(parents=True)
+    lock = found.acquire()
+    assert found.holder() == os.getpid()
+    os.close(lock)
+    assert found.holder() is None
+    os.close(found.acquire())

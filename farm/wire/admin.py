@@ -83,7 +83,7 @@ def question(line: bytes) -> Question:
     """
     try:
         return _QUESTION.decode(line)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise WireError(f"a question to the admin socket that does not parse: {error}") from error
 
 
@@ -118,6 +118,6 @@ def ask(path: Path, what: Literal["status", "down"], timeout_s: float) -> tuple[
     except TimeoutError as error:
         client.close()
         raise Unanswered(Problem("the farm gave no answer", why=f"within {timeout_s:g} s")) from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         client.close()
         raise WireError(f"an answer of the admin socket that does not parse: {error}") from error

@@ -2,8 +2,8 @@
 
     child > supervisor   Ready | Refused | State | Inspected | Restart       end of file: the child died
     supervisor > child   Peer | Gone | Quiet | Drain                         end of file: exit now, you are an orphan
-A socketpair of datagrams and no ZeroMQ, because the supervisor forks for its whole life. A dead end shows as end-of-file,
-or as ECONNRESET when it died with something unread: both mean the same.
+A socketpair of datagrams and no ZeroMQ, because the supervisor forks for its whole life. A dead end shows as
+end-of-file, or first as ECONNRESET when it died with something unread; what it had still said comes all the same.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class State(msgspec.Struct, frozen=True, tag="state"):
 class Inspected(msgspec.Struct, frozen=True, tag="inspected"):
     """The compiler's report of one .wasm.
 
-    entry: the cache entry workers may map (opaque, see workers/cache), empty when there is none; compiled: whether it was
-    compiled now; exit_code: what a problem ends farm with, 0 without one.
+    entry: the cache entry workers may map (opaque, see workers/cache), empty when there is none; compiled: whether it
+    was compiled now; exit_code: what a problem ends farm with, 0 without one.
     """
 
     component: str
@@ -84,7 +84,8 @@ class Peer(msgspec.Struct, frozen=True, tag="peer"):
 class Gone(msgspec.Struct, frozen=True, tag="gone"):
     """A worker has died and was reaped.
 
-    started: the sequence number its slot held; running: whether that call was still running; late: it was killed because it broke its promise. why: `signal 9`, `exit 70`.
+    started: the sequence number its slot held; running: whether that call was still running; late: it was killed
+    because it broke its promise. why: `signal 9`, `exit 70`.
     """
 
     worker: bytes
@@ -215,5 +216,5 @@ def pair() -> tuple[ParentEnd, ChildEnd]:
 def _decode(decoder: msgspec.msgpack.Decoder[T], word: bytes) -> T:
     try:
         return decoder.decode(word)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise WireError(f"a word on the lifeline that does not parse: {error}") from error

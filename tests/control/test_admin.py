@@ -83,7 +83,8 @@ def test_a_question_may_come_in_pieces(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "question", [b'{"ask":"reboot"}\n', b"hello\n", b"\xff\n", b"\n", b"x" * (QUESTION_LIMIT_BYTES + 1)]
+    "question",
+    [b'{"ask":"reboot"}\n', b'{"ask":"\xff"}\n', b"hello\n", b"\xff\n", b"\n", b"x" * (QUESTION_LIMIT_BYTES + 1)],
 )
 def test_who_asks_nonsense_is_let_go_and_the_next_one_served(server: Server, question: bytes) -> None:
     with server.client() as end:

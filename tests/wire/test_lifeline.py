@@ -49,3 +49,27 @@ def test_a_word_that_does_not_parse_is_a_wire_error() -> None:
     os.write(child.fileno(), b"\xc1nonsense")
     with pytest.raises(WireError):
         parent.receive()
+
+
+def test_the_last_words_of_one_that_died_with_something_unread_are_heard() -> None:
+    parent, child = lifeline.pair()
+    parent.send(lifeline.Quiet())
+    child.send(lifeline.Refused(69, ["port taken"]))
+    child.close()
+    assert parent.receive() == [lifeline.Refused(69, ["port taken"])]
+    assert parent.closed
+
+
+def test_the_last_words_are_heard_after_a_send_that_failed() -> None:
+    parent, child = lifeline.pair()
+    child.send(lifeline.Refused(69, ["port taken"]))
+    child.close()
+    assert not parent.send(lifeline.Quiet())
+    assert parent.receive() == [lifeline.Refused(69, ["port taken"])]
+
+
+def test_text_that_is_no_utf_8_is_a_wire_error() -> None:
+    parent, child = lifeline.pair()
+    os.write(child.fileno(), b"\x82\xa4type\xa5state\xa4text\xa2\xff\xfe")
+    with pytest.raises(WireError):
+        parent.receive()
