@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from farm.broker import Delivery
+from farm.ingest.circuit import Circuit
+from farm.ingest.crew import Crew
+from farm.ingest.dispatcher import Dispatcher
+from farm.ingest.table import Trigger
+from farm.message import Message
+from farm.spec import TriggerSpec
+from farm.wire import sockets, work
+from farm.wire.lifeline import ChildEnd, Gone, Peer, Restart
+from farm.wire.sockets import Router, Sent
+from tests.ingest.farmhouse import component
+from tests.ingest.pieces import STARTED_S as NOW_S
+
+W = b"worker-0-in-16-b"
+PID = 4711
+
+
+class Desk:
+    """A crew with a router, a lifeline and a circuit on paper."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[bytes, list[bytes]]] = []
+        self.sent: list[tuple[bytes, list[bytes]]] = []
+        self.outcome: Sent = "sent"
+        self.said: list[Any] = []
+        self.happened: list[str] = []
+        self.dispatcher = Dispatcher([component("c")])
+        paper: Any = self
+        self.crew = Crew(
+            cast(Router, paper), self.dispatcher, cast(Circuit, paper), cast(ChildEnd, Lifeline(self.said))
+        )
+
+    def hear(self, *frames: bytes) -> None:
+        self.arrived = [(W, [frame]) for frame in frames]
+        self.crew.receive(lambda: None)
+        self.arrived = []
+
+    def name(self, pid: int = PID) -> None:
+        self.crew.named(Peer("worker", 0, W, 10, pid))
+
+    def join(self) -> None:
+        self.hear(*work.join(self.crew.boot))
+
+    def offer(self) -> None:
+        self.dispatcher.offered(Trigger(0, "c", TriggerSpec("b", "t")), [Delivery(0, Message("m", "t", b""))])
+
+    # the router
+
+    def receive(self) -> list[tuple[bytes, list[bytes]]]:
+        return self.arrived
+
+    def send(self, worker: bytes, frames: Sequence[bytes]) -> Sent:
+        if self.outcome == "sent":
+            self.sent.append((worker, list(frames)))
+        return self.outcome
+
+    def peer(self, worker: bytes) -> sockets.Peer:
+        return sockets.Peer(0, 0, PID)
+
+    def forget(self, worker: bytes) -> None:
+        self.happened.append("forgotten")
+
+    # the circuit
+
+    def finished(self, worker: bytes, answers: Sequence[object]) -> None:
+        self.happened.append("finished")
+
+    def lost(self, gone: Gone) -> None:
+        self.happened.append("lost")
+
+
+class Lifeline:
+    def __init__(self, said: list[Any]) -> None:
+        self.said = said
+
+    def send(self, word: object) -> bool:
+        self.said.append(word)
+        return True
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_a_worker_gets_work_once_it_is_named_and_has_joined(desk: Desk) -> None:
+    desk.offer()
+    desk.join()
+    desk.crew.assign(NOW_S)
+    assert desk.sent == []
+    desk.name()
+    desk.crew.assign(NOW_S)
+    assert len(desk.sent) == 1
+
+
+def test_a_process_that_is_not_the_one_that_was_forked_gets_nothing(desk: Desk) -> None:
+    desk.offer()
+    desk.name(pid=PID + 1)
+    desk.join()
+    desk.crew.assign(NOW_S)
+    assert desk.sent == []
+
+
+def test_each_life_has_a_boot_of_its_own() -> None:
+    assert len({Desk().crew.boot for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize("outcome", ["gone", "full"])
+def test_what_could_not_be_sent_waits_for_another_worker(desk: Desk, outcome: Sent) -> None:
+    desk.offer()
+    desk.name()
+    desk.join()
+    desk.outcome = outcome
+    assert not desk.crew.assign(NOW_S)
+    assert desk.dispatcher.lanes["c"].waiting == 1
+    assert desk.dispatcher.workers == 0
+    desk.dispatcher.check()
+
+
+def test_a_worker_that_cannot_be_reached_and_does_not_die_is_ended(desk: Desk) -> None:
+    desk.offer()
+    desk.name()
+    desk.join()
+    desk.outcome = "gone"
+    desk.crew.assign(NOW_S)
+    assert desk.crew.next_wake_s() == NOW_S + 1
+    desk.crew.wake(NOW_S + 0.9)
+    assert desk.said == []
+    desk.crew.wake(NOW_S + 1)
+    assert desk.said == [Restart(W, "it cannot be reached")]
+    assert desk.crew.next_wake_s() is None
+
+
+def test_a_worker_that_has_died_meanwhile_is_not(desk: Desk) -> None:
+    desk.offer()
+    desk.name()
+    desk.join()
+    desk.outcome = "gone"
+    desk.crew.assign(NOW_S)
+    desk.crew.gone(Gone(W, 0, False, False, "signal 9"), NOW_S + 0.1)
+    desk.crew.wake(NOW_S + 5)
+    assert desk.said == []
+    assert desk.happened == ["forgotten", "lost"]
+
+
+def test_what_a_dead_worker_had_sent_comes_before_its_end(desk: Desk) -> None:
+    desk.name()
+    desk.join()
+    desk.crew.gone(Gone(W, 1, True, False, "signal 9"), NOW_S)
+    desk.crew.wake(NOW_S)
+    desk.hear(*work.results(desk.crew.boot, []))
+    desk.crew.wake(NOW_S + 0.01)
+    assert desk.happened == ["finished", "forgotten", "lost"]
