@@ -71,6 +71,7 @@ class Crew:
     def gone(self, gone: Gone, now_s: float) -> None:
         """A worker is dead and reaped."""
         self._dispatcher.suspend(gone.worker)
+        self._unreachable.pop(gone.worker, None)
         self._leaving.append((now_s + GONE_WAIT_S, gone))
 
     def wake(self, now_s: float) -> None:
@@ -82,7 +83,6 @@ class Crew:
             gone = self._leaving.pop(0)[1]
             self._named.pop(gone.worker, None)
             self._joins.pop(gone.worker, None)
-            self._unreachable.pop(gone.worker, None)
             self._router.forget(gone.worker)
             self._circuit.lost(gone)
 
