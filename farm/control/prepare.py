@@ -22,6 +22,7 @@ from farm.errors import BadComponent, FarmError, Internal, Problem, SourceMissin
 from farm.rundir import Rundir
 from farm.spec import ComponentSpec, FarmSpec
 from farm.wire.lifeline import Inspected
+from farm.workers.cache import Cache, decoded
 
 HANDLER_SUFFIX: Final = ".py"
 
@@ -43,6 +44,8 @@ def prepare(spec: FarmSpec, rundir: Rundir, level: log.Level) -> Prepared:
       BadComponent, SourceMissing: what is wrong with any of the components, all of it.
     """
     built = build_all(spec, list(spec.components), forced=False)
+    cache = Cache(rundir)
+    cache.clear_spares()
     inspector = Inspector(spec, rundir, COMPILER, level)
     components: dict[str, ComponentSpec] = {}
     entries: dict[str, bytes] = {}
@@ -61,6 +64,7 @@ def prepare(spec: FarmSpec, rundir: Rundir, level: log.Level) -> Prepared:
         components[name] = replace(spec.components[name], wasm=wasm, digest=found.digest)
         entries[name] = found.entry
     raise_all(errors)
+    cache.prune(decoded(entry) for entry in entries.values())
     return Prepared(replace(spec, components=components), entries)
 
 
