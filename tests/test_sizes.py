@@ -32,11 +32,12 @@ def file_faults(text: str) -> list[str]:
 def function_faults(text: str) -> list[str]:
     """What is wrong with the lengths and the parameters of its functions."""
     faults: list[str] = []
+    flags = _flags(text)
     for function in _functions(text):
         lines = (function.end_lineno or function.lineno) - function.lineno + 1
         if lines > FUNCTION_LINES:
             faults.append(f"{function.name}: {lines} lines, {FUNCTION_LINES} at most")
-        count, limit = len(_parameters(function)), _parameters_limit(function)
+        count, limit = len(_parameters(function)), _parameters_limit(function, flags)
         if count > limit:
             faults.append(f"{function.name}: {count} parameters, {limit} at most")
     return faults
@@ -58,9 +59,15 @@ def _parameters(function: Function) -> list[ast.arg]:
     return named[1:] if named and named[0].arg in {"self", "cls"} else named
 
 
-def _parameters_limit(function: Function) -> int:
+def _flags(text: str) -> set[str]:
+    """Names that a file gives to flags, `App = Annotated[.., typer.Option(..)]`."""
+    assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]) for node in assigned if "typer." in ast.unparse(node.value)}
+
+
+def _parameters_limit(function: Function, flags: set[str]) -> int:
     annotations = [ast.unparse(one.annotation) for one in _parameters(function) if one.annotation]
-    if not any("typer." in one for one in annotations):
+    if not any("typer." in one or one in flags for one in annotations):
         return PARAMETERS
     return UP_FLAGS if function.name == "up" else FLAGS
 
@@ -110,6 +117,8 @@ FLAG: Final = "a: Annotated[str, typer.Option(help='which')]"
         ("class C:\n    async def f(self, a, b, c, d, e, g): ...", ["f: 6 parameters, 5 at most"]),
         (f"def f({FLAG}, b, c, d, e, g): ...", []),
         (f"def f({FLAG}, b, c, d, e, g, h, i, j, k, l): ...", ["f: 11 parameters, 10 at most"]),
+        (f"A = {FLAG[3:]}\ndef f(a: A, b, c, d, e, g): ...", []),
+        (f"A = {FLAG[3:]}\ndef f(a, b, c, d, e, g): ...", ["f: 6 parameters, 5 at most"]),
         (f"def up({FLAG}, b, c, d, e, g): ...", []),
         (f"def up({FLAG}, b, c, d, e, g, h): ...", ["up: 7 parameters, 6 at most"]),
     ],

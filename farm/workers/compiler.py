@@ -16,6 +16,7 @@ import msgspec
 import wasmtime
 from wasmtime import component as wt
 
+from farm import log
 from farm.errors import Problem
 from farm.workers import cache as caches
 from farm.workers import shapes
@@ -90,7 +91,7 @@ def _inspect(wasm: Path, cache: Cache | None) -> tuple[Inspected, list[Problem]]
     digest = hashlib.sha256(content).hexdigest()
     with Engine() as engine:
         try:
-            compiled, entry, warnings, fresh = _compiled(engine, content, digest, cache)
+            compiled, entry, warnings, fresh = _compiled(engine, wasm, content, digest, cache)
         except wasmtime.WasmtimeError as error:
             problem = _refusal(wasm, content, str(error))
             return Inspected(digest, problems=[str(problem)], exit_code=65), [problem]
@@ -142,7 +143,7 @@ def _read(wasm: Path) -> tuple[bytes, Problem | None]:
 
 
 def _compiled(
-    engine: Engine, content: bytes, digest: str, cache: Cache | None
+    engine: Engine, wasm: Path, content: bytes, digest: str, cache: Cache | None
 ) -> tuple[wt.Component, Entry | None, list[str], bool]:
     """The component, its entry, warnings, and whether it was compiled now."""
     if cache is None:
@@ -154,6 +155,7 @@ def _compiled(
             return caches.load(engine, entry), entry, [], False
     except Tampered as error:
         warnings.append(f"compiled component refused ({cache.folder}): {error}. It is compiled again")
+    log.get().info("compiling", file=wasm.name)
     compiled = wt.Component(engine.raw, content)
     try:
         entry, warning = cache.store(digest, compiled.serialize())
