@@ -6,7 +6,8 @@
     |  +- PayloadTooLarge            no     input    2    payload-too-large
     |  +- UnknownBroker              no     input    2    unknown-broker
     |  +- BadValue                   no     input    2    bad-value          a duration without a unit
-    |  +- BadComponent               no     guest   65    bad-component      text, core module, missing import, bad handler
+    |  +- BadComponent               no     guest   65    bad-component      text, core module, missing import, bad
+    handler
     |  +- SourceMissing              no     input   66    source-missing     no manifest, no .wasm, no handler
     |  +- NotPermitted               no     input   77    not-permitted
     |  +- ManifestError              no     input   78    manifest           all problems of a manifest at once
@@ -16,7 +17,8 @@
     +- NotRunning                    yes    input   69    not-running
     +- PortTaken                     yes    input   69    port-taken
     +- AlreadyRunning                yes    input   75    already-running
-    +- Unanswered                    yes    us      75    unanswered         a process of the farm gave no answer in time
+    +- Unanswered                    yes    us      75    unanswered         a process of the farm gave no answer in
+    time
     +- WireError                     no     us      70    wire               a frame that does not parse
     +- Internal                      no     us      70    internal
 
@@ -34,6 +36,8 @@ Fault = Literal["input", "guest", "broker", "us"]
 
 def printable(text: str) -> str:
     """`text` with control characters escaped: what may reach a terminal or a log line."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

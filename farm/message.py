@@ -39,7 +39,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def size_bytes(self) -> int:
         """What the message counts against a queue's bound: payload, headers and subject."""
-        return len(self.payload) + len(self.subject) + sum(len(k) + len(v) for k, v in self.headers)
+        size = len(self.payload) + len(self.subject)
+        return size + sum(len(k) + len(v) for k, v in self.headers) if self.headers else size
 
 
 def passed(headers: Headers) -> Headers:

@@ -157,10 +157,12 @@ class MemoryBroker(Broker):
         ready: dict[_Queue, list[Delivery]] = {}
         heard: dict[_Listener, list[Message]] = {}
         answers: list[Published | Refused] = []
+        full: BrokerFull | None = None  # one for all that this publish finds no room for
         for message in messages:
             route = self._routes.get(message.subject) or self._find_route(message.subject)
             if route.queues and not self._take(message, route, ready):
-                answers.append(self._full())
+                full = full or self._full()
+                answers.append(full)
                 continue
             for listener in route.listeners:
                 heard.setdefault(listener, []).append(message)
@@ -176,7 +178,8 @@ class MemoryBroker(Broker):
         queued = 0
         for queue in route.queues:
             queued += queue.granted <= 0
-        if queued and not self._has_room(message, queued):
+        size = message.size_bytes if queued else 0
+        if queued and not self._has_room(queued, size * queued, OUTPUT_FACTOR if message.cause else 1):
             return False
         self.counters.received += len(route.queues)
         for queue in route.queues:
@@ -190,15 +193,13 @@ class MemoryBroker(Broker):
             else:
                 queue.waiting.append(delivery)
                 self._waiting_count += 1
-                self._waiting_bytes += message.size_bytes
+                self._waiting_bytes += size
         return True
 
-    def _has_room(self, message: Message, queued: int) -> bool:
-        factor = OUTPUT_FACTOR if message.cause else 1
-        size = message.size_bytes * queued
+    def _has_room(self, count: int, size_bytes: int, factor: int) -> bool:
         return (
-            self._waiting_count + queued <= QUEUE_LIMIT * factor
-            and self._waiting_bytes + size <= QUEUE_LIMIT_BYTES * factor
+            self._waiting_count + count <= QUEUE_LIMIT * factor
+            and self._waiting_bytes + size_bytes <= QUEUE_LIMIT_BYTES * factor
         )
 
     def _hand_over(self, queue: _Queue, deliveries: list[Delivery]) -> None:

@@ -157,7 +157,11 @@ class House:
         post = Post(spec, self.rundir, "ingest", 0, b"", 1, child, self.board.slot(1), self.board)
         self._thread = threading.Thread(target=self._run, args=(post,), daemon=True)
         self._thread.start()
+
+    def opened(self) -> House:
+        """This one, once its ingest serves."""
         self.boot = self.word(Ready).boot
+        return self
 
     def word(self, kind: type[T]) -> T:
         """The next word of a kind that ingest says to its supervisor."""
@@ -216,6 +220,6 @@ class House:
 def house_of(spec: FarmSpec, folder: Path) -> Iterator[House]:
     house = House(spec, folder)
     try:
-        yield house
+        yield house.opened()
     finally:
         house.close()

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from farm.ingest import process
 from farm.invocation import Failed, Finished, Invoke, Output
 from farm.spec import PublishSpec, TriggerSpec
 from farm.wire import relay, work
-from farm.wire.lifeline import Quiet, Restart
+from farm.wire.lifeline import Quiet, Refused, Restart
 from farm.wire.relay import Publish
-from tests.ingest.farmhouse import EXAMPLE, House, component, farm_spec, house_of
+from tests.ingest.farmhouse import EXAMPLE, House, component, farm_spec, house_of, until
 
 ONE = farm_spec(component("c", TriggerSpec("test", "t", PublishSpec("test", "out"), 3, (0.001,))))
 
@@ -299,6 +300,30 @@ def test_what_waits_in_the_broker_waits_for_its_component(house: House) -> None:
         client.publish(*[Publish("t", b"") for _ in range(256)])
     now = counts(house)
     assert (now["received"], now["waiting"], now["in_flight"]) == (2048, 2048, 0)
+
+
+def test_a_fault_of_our_own_ends_it_and_is_logged(
+    house: House, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fault(_: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(process.Relay, "flush", fault)
+    house.client().say(relay.AskStatus(1))
+    assert until(lambda: house.code) == 70
+    said = "".join(capfd.readouterr())
+    assert "internal error" in said
+    assert "planted" in said
+
+
+def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(0o700)
+    (tmp_path / "state" / "dead-letters.jsonl").symlink_to("elsewhere")
+    house = House(ONE, tmp_path)
+    refused = house.word(Refused)
+    house.close()
+    assert (house.code, refused.exit_code) == (77, 77)
+    assert "cannot open the dead-letter file" in refused.problems[0]
 
 
 ORPHAN = """
