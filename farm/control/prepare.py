@@ -22,7 +22,6 @@ from farm.errors import BadComponent, FarmError, Internal, Problem, SourceMissin
 from farm.rundir import Rundir
 from farm.spec import ComponentSpec, FarmSpec
 from farm.wire.lifeline import Inspected
-from farm.workers.cache import Cache, decoded
 
 HANDLER_SUFFIX: Final = ".py"
 
@@ -43,6 +42,8 @@ def prepare(spec: FarmSpec, rundir: Rundir, level: log.Level) -> Prepared:
     Raises:
       BadComponent, SourceMissing: what is wrong with any of the components, all of it.
     """
+    from farm.workers.cache import Cache, decoded  # wasmtime with it: not for `farm build` and `farm check`
+
     built = build_all(spec, list(spec.components), forced=False)
     cache = Cache(rundir)
     cache.clear_spares()

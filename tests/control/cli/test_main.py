@@ -161,3 +161,7 @@ def test_the_table_has_an_example_for_each_command() -> None:
     documented = [name for name in COMMANDS if "Examples" in (load(name).help or "")]
     assert set(documented) >= {"up", "down", "status", "build", "check", "version"}
     assert cli.EXAMPLES
+
+
+def test_building_and_checking_load_no_wasm_engine_of_their_own() -> None:
+    assert "wasmtime" not in loaded_by("check", "--help")
