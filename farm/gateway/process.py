@@ -12,7 +12,7 @@ import logging
 import os
 import resource
 import socket
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -72,6 +72,7 @@ class Gateway:
         self._said = ""
         self._boot = 0
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_log_fault)
         self._ingest = asyncio.Event()  # it has answered once, or the supervisor has told of it
         self._drain: asyncio.Future[float] = self._loop.create_future()
         self._loop.add_reader(post.lifeline.fileno(), self._hear)
@@ -83,8 +84,11 @@ class Gateway:
         for name, at in bound.items():
             served = self._served(self._post.spec.brokers[name], at.getsockname()[1])
             listeners.append(await start(f"gateway-{name}", at, served, limits, is_first=not listeners))
-        await self._ingest.wait()
-        self._post.lifeline.send(Ready(listens={name: _shown(at) for name, at in bound.items()}))
+        there = asyncio.ensure_future(self._ingest.wait())
+        await asyncio.wait((there, self._drain), return_when=asyncio.FIRST_COMPLETED)
+        there.cancel()
+        if not self._drain.done():
+            self._post.lifeline.send(Ready(listens={name: _shown(at) for name, at in bound.items()}))
         seconds = await self._drain
         self._hub.finish()
         await asyncio.gather(*(listener.drain(seconds) for listener in listeners))
@@ -135,6 +139,11 @@ class Gateway:
             except Unanswered:
                 continue
             self._ingest.set()
+
+
+def _log_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Something of ours failed in a callback, where nobody waits for it: the others are served on."""
+    log.get().error("a fault in the gateway", what=str(context.get("message")), exc_info=context.get("exception"))
 
 
 def _bind(gateways: dict[str, GatewaySpec], before: dict[str, str], bound: dict[str, socket.socket]) -> Refused | None:

@@ -185,3 +185,18 @@ def refusal(child: Child) -> Refused:
     word = child.word()
     assert isinstance(word, Refused), word
     return word
+
+
+def never_reads(address: tuple[str, int], pattern: str) -> socket.socket:
+    """A WebSocket whose client takes nothing more after the upgrade, with little room for it to lie in."""
+    host, port = address
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.connect((host, port))
+    head = (
+        f"GET /subscribe/{pattern} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    one.sendall(head.encode())
+    assert one.recv(12) == b"HTTP/1.1 101"
+    return one

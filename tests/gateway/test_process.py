@@ -11,8 +11,9 @@ from websockets.sync.client import connect
 
 from farm.client.blocking import Farm
 from farm.rundir import Rundir
+from farm.wire.relay import Publish
 from tests.client.stand_in import StandIn, eventually
-from tests.gateway.family import Child, Wire, gateway, refusal
+from tests.gateway.family import Child, Wire, gateway, never_reads, refusal
 
 
 @pytest.fixture
@@ -177,3 +178,17 @@ def test_the_same_life_of_ingest_told_twice_is_one(child: Child, ingest: StandIn
         child.new_ingest(boot=2)
         farm.publish("a", b"undisturbed", broker="secondary")
         assert heard.recv(20) == "undisturbed"
+
+
+def test_a_drain_before_ingest_was_ever_there_ends_it(rundir: Rundir) -> None:
+    with gateway(rundir) as child:
+        child.drain(5)
+        assert child.process.wait(20) == 0
+
+
+def test_a_drain_does_not_wait_for_one_that_does_not_read(child: Child, ingest: StandIn) -> None:
+    with Farm.connect(ingest.rundir) as farm, never_reads(child.address("secondary"), "a"):
+        eventually(lambda: ingest.listeners() == 1)
+        farm.publish_many(Publish("a", b"x" * 1000, "secondary") for _ in range(500))
+        child.drain(60)
+        assert child.process.wait(20) == 0

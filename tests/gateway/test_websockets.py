@@ -14,7 +14,7 @@ from websockets.typing import Origin
 from farm.client.blocking import Farm
 from farm.wire.relay import Publish
 from tests.client.stand_in import StandIn, eventually
-from tests.gateway.family import Child, Wire, gateway
+from tests.gateway.family import Child, Wire, gateway, never_reads
 
 FORMATS = {form: {"port": 0, "websockets": form} for form in ("text", "binary", "json", "messagepack")}
 
@@ -180,21 +180,6 @@ def test_a_broker_that_ingest_does_not_know_is_refused_before_the_upgrade(child:
     assert refused.value.response.status_code == 500
 
 
-def never_reads(child: Child, pattern: str) -> socket.socket:
-    """A WebSocket whose client takes nothing more after the upgrade, with little room for it to lie in."""
-    host, port = child.address("secondary")
-    one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    one.connect((host, port))
-    head = (
-        f"GET /subscribe/{pattern} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    one.sendall(head.encode())
-    assert one.recv(12) == b"HTTP/1.1 101"
-    return one
-
-
 def close_code(one: socket.socket) -> int:
     """Read a stalled WebSocket to its end: the code of its close frame."""
     data = b""
@@ -223,7 +208,7 @@ def test_one_that_does_not_read_is_closed_and_fifty_others_get_everything(child:
         return all(one.recv(30) == message for _ in range(each))
 
     with contextlib.ExitStack() as stack:
-        slow = stack.enter_context(never_reads(child, "n.*"))
+        slow = stack.enter_context(never_reads(child.address("secondary"), "n.*"))
         others = [stack.enter_context(listen(child, "n.*", compression=None)) for _ in range(50)]
         readers = stack.enter_context(ThreadPoolExecutor(8))
         for _ in range(rounds):
