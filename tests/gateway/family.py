@@ -81,7 +81,7 @@ def gateway(
         [
             *(sys.executable, "-m", "tests.gateway.launch", str(theirs.fileno())),
             *(str(rundir.state), str(rundir.runtime)),
-            *(json.dumps(brokers or TEXT), json.dumps(limits or {}), json.dumps(listens or {})),
+            json.dumps({"brokers": brokers or TEXT, "limits": limits or {}, "listens": listens or {}}),
         ],
         pass_fds=[theirs.fileno()],
     )

@@ -1,6 +1,6 @@
-"""One gateway process for a test: python -m tests.gateway.launch FD STATE RUNTIME BROKERS LIMITS LISTENS.
+"""One gateway process for a test: python -m tests.gateway.launch FD STATE RUNTIME GIVEN.
 
-The last three are JSON.
+GIVEN is a JSON object: brokers, limits, listens.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from farm.wire.lifeline import ChildEnd, Post
 from farm.wire.pulse import Board
 
 
-def main(fd: str, state: str, runtime: str, brokers: str, limits: str, listens: str) -> int:
+def main(fd: str, state: str, runtime: str, text: str) -> int:
+    given = json.loads(text)
     log.configure("info", "gateway")
     board = Board()
     spec = FarmSpec(
         path=Path("farm.toml"),
         app=AppSpec(name="test"),
-        brokers={name: MemorySpec(name, gateway=GatewaySpec(**given)) for name, given in json.loads(brokers).items()},
+        brokers={name: MemorySpec(name, gateway=GatewaySpec(**one)) for name, one in given["brokers"].items()},
         components={},
     )
     post = Post(
@@ -42,11 +43,11 @@ def main(fd: str, state: str, runtime: str, brokers: str, limits: str, listens: 
         lifeline=ChildEnd(socket.socket(fileno=int(fd))),
         pulse=board.slot(0),
         board=board,
-        listens=json.loads(listens),
+        listens=given["listens"],
     )
-    if json.loads(limits):
+    if given["limits"]:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(process.run(post, Limits(**json.loads(limits))))
+            return runner.run(process.run(post, Limits(**given["limits"])))
     return process.main(post)
 
 

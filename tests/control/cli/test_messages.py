@@ -137,14 +137,9 @@ def test_what_matches_nothing_in_a_file_is_counted(
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(
-    ingest: StandIn,
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    exit_code: int,
-    said: str,
+    ingest: StandIn, capsys: pytest.CaptureFixture[str], words: list[str], exit_code: int, said: str
 ) -> None:
-    (folder / "large").write_bytes(b"x" * (1 << 20 | 1))
+    Path("large").write_bytes(b"x" * (1 << 20 | 1))
     assert main(words) == exit_code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
