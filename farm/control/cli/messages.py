@@ -167,14 +167,14 @@ def subscribe(
       farm subscribe 'good.*' --broker secondary
       farm subscribe '*' --json --count 10 | jq .payload
     """
-    with Farm.connect(rundir_of(app)) as farm, farm.subscribe(pattern, broker) as heard:
-        print("subscribed", file=sys.stderr, flush=True)
-        try:
+    try:
+        with Farm.connect(rundir_of(app)) as farm, farm.subscribe(pattern, broker) as heard:
+            print("subscribed", file=sys.stderr, flush=True)
             _print_all(heard, as_json, count)
-        except KeyboardInterrupt:
-            pass  # the way out of something that has no end is no failure
-        except BrokenPipeError:
-            silence(1)  # `| head` has seen enough; else the interpreter would complain as it ends
+    except KeyboardInterrupt:
+        pass  # the way out of something that has no end is no failure
+    except BrokenPipeError:
+        silence(1)  # `| head` has seen enough; else the interpreter would complain as it ends
     return 0
 
 
