@@ -104,8 +104,11 @@ def refusal(sources: Sources, said: str) -> Problem:
     file = shown(requirements, sources.root)
     if "No module named pip" in said:
         return Problem("no pip", file, f"{sys.executable} has none", f"Run: {sys.executable} -m ensurepip")
-    if found := re.search(r"No matching distribution found for (\S+)(?: \(from ([^)\s]+)\))?", said):
-        wanted, needed_by = found[1], found[2]
+    if found := re.search(r"No matching distribution found for (\S+)", said):
+        wanted = found[1]
+        # The line before names who needs it, in every version of pip; this one does only in the newer ones.
+        needing = re.search(rf"the requirement {re.escape(wanted)} \(from ([^)\s]+)\)", said)
+        needed_by = needing[1] if needing and not needing[1].startswith("versions:") else ""
         where = _line(requirements, needed_by or wanted, file)
         if unreachable := UNREACHABLE.search(said):
             return Problem(f"no package {wanted}", where, f"the index did not answer: {unreachable[0]}", "Try again")

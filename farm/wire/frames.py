@@ -29,7 +29,7 @@ def decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
     """
     try:
         return decoder.decode(frame)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise WireError(f"a frame that does not parse: {error}") from error
 
 

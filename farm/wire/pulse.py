@@ -48,6 +48,11 @@ class Pulse:
         """The sequence number started last (0: none yet), and since when it runs in monotonic ns (0: it ended)."""
         return self._words[_STARTED], self._words[_SINCE]
 
+    def forget(self) -> None:
+        """Say that nothing was started: sequence numbers of another life of ingest mean nothing to this one."""
+        self._words[_SINCE] = 0
+        self._words[_STARTED] = 0
+
     def clear(self) -> None:
         """Make the slot ready for its next process. Only when the one before was reaped."""
         for word in range(_WORDS):

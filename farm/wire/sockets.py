@@ -46,7 +46,11 @@ class Sockets:
         """
         raw = self._raw(zmq.ROUTER)
         raw.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        raw.bind(address)
+        try:
+            raw.bind(address)
+        except zmq.ZMQError as error:
+            raw.close()
+            raise OSError(error.errno, error.strerror, address) from error
         return Router(raw)
 
     def dealer(self, address: str, identity: bytes = b"") -> Dealer:

@@ -294,3 +294,4 @@ class Loop:
                 self._drained = True
             elif isinstance(word, Peer) and word.role == "ingest" and self._link.meet(word.boot):
                 self._queue.clear()
+                self._pulse.forget()

@@ -51,6 +51,11 @@ def test_a_router_knows_its_peer_by_the_id_it_was_given_and_by_its_process(socke
     assert router.peer(b"w" * 16) is None
 
 
+def test_an_address_that_cannot_be_bound_is_an_error_of_the_system(sockets: Sockets, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="missing"):
+        sockets.router(f"ipc://{tmp_path}/missing/s")
+
+
 def test_a_dealer_waits_for_a_router_that_comes_later(sockets: Sockets, address: str) -> None:
     dealer = sockets.dealer(address, b"early")
     dealer.send([b"one"])

@@ -62,6 +62,12 @@ def test_what_does_not_parse_is_the_senders_fault(message: list[bytes]) -> None:
         work.from_worker(message)
 
 
+def test_text_that_is_no_utf_8_is_the_senders_fault() -> None:
+    (frame,) = work.invokes(1, [invoke(1, b"x")])
+    with pytest.raises(WireError):
+        work.from_ingest([frame.replace(b"hello", b"\xffello")])
+
+
 @given(st.lists(st.binary(max_size=64), max_size=3))
 def test_random_frames_end_in_a_word_or_in_a_wire_error(message: list[bytes]) -> None:
     for parse in (work.from_worker, work.from_ingest):

@@ -188,6 +188,7 @@ def test_a_new_life_of_ingest_gets_a_join_and_nothing_of_the_old_life(worker: Wo
         words.append(worker.word())
     assert all(word.boot == 1 for word in words[:-1])
     assert words[-1] == work.Join(2)
+    assert worker.pulse.started() == (0, 0), "numbers of the life before mean nothing to this one"
     worker.give([9], boot=1)
     worker.give([10], boot=2)
     assert [a.delivery for a in worker.finished(1)] == [10]
