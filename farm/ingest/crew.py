@@ -14,29 +14,35 @@ from typing import Final
 from farm import log
 from farm.errors import WireError
 from farm.ingest.circuit import Circuit
-from farm.ingest.dispatcher import Dispatcher
+from farm.ingest.dispatcher import SLOW_S, Dispatcher
 from farm.wire import work
 from farm.wire.lifeline import ChildEnd, Gone, Peer, Restart
+from farm.wire.pulse import Board
 from farm.wire.sockets import RECEIVE_LIMIT, Router
 
 HELD_LIMIT: Final = 256  # Joins of workers that the supervisor has not named yet
 GONE_WAIT_S: Final = 0.002  # what a dead worker had sent may still be on its way through our own sockets
+REVOKE_WAIT_S: Final = 0.001
 UNREACHABLE_S: Final = 1.0  # after which a worker that cannot be sent to, and has not died, is ended
 
 
 class Crew:
     """The workers."""
 
-    def __init__(self, router: Router, dispatcher: Dispatcher, circuit: Circuit, lifeline: ChildEnd) -> None:
+    def __init__(
+        self, router: Router, dispatcher: Dispatcher, circuit: Circuit, lifeline: ChildEnd, board: Board
+    ) -> None:
         self.boot: Final = int.from_bytes(os.urandom(7), "big") | 1
         self._router = router
         self._dispatcher = dispatcher
         self._circuit = circuit
         self._lifeline = lifeline
+        self._board = board
         self._named: dict[bytes, Peer] = {}
         self._joins: dict[bytes, None] = {}
         self._leaving: list[tuple[float, Gone]] = []
         self._unreachable: dict[bytes, float] = {}
+        self._revoked: list[tuple[float, bytes, int]] = []
         self.ignored = 0
 
     def receive(self, read_lifeline: Callable[[], None]) -> bool:
@@ -60,6 +66,7 @@ class Crew:
                 self._joined(worker)
             else:
                 self._circuit.finished(worker, word.finished)
+                self._dispatcher.returned(worker, word.returned)
         return len(arrived) == RECEIVE_LIMIT
 
     def named(self, peer: Peer) -> None:
@@ -85,10 +92,29 @@ class Crew:
             self._joins.pop(gone.worker, None)
             self._router.forget(gone.worker)
             self._circuit.lost(gone)
+        self._take_back(now_s)
+
+    def _take_back(self, now_s: float) -> None:
+        """Two steps, with a pause for both sides to see the other's word: revoke, then read what was started."""
+        while self._revoked and self._revoked[0][0] <= now_s:
+            _, worker, revoked = self._revoked.pop(0)
+            if peer := self._named.get(worker):
+                count = self._dispatcher.taken_back(worker, self._board.slot(peer.slot).started()[0], revoked)
+                log.get().debug("taken back from a long call", worker=peer.index, messages=count)
+        for worker, seq in self._dispatcher.suspects(now_s):
+            peer = self._named.get(worker)
+            if peer is None:
+                continue
+            slot = self._board.slot(peer.slot)
+            _, since_ns = slot.started()
+            if since_ns and now_s * 1e9 - since_ns >= SLOW_S * 1e9:
+                slot.revoke(seq)
+                self._revoked.append((now_s + REVOKE_WAIT_S, worker, seq))
 
     def next_wake_s(self) -> float | None:
         """When `wake` will have something to do; None: never."""
-        return min([*(until_s for until_s, _ in self._leaving), *self._unreachable.values()], default=None)
+        waits = [*(until_s for until_s, _ in self._leaving), *self._unreachable.values()]
+        return min([*waits, *(until_s for until_s, _, _ in self._revoked)], default=None)
 
     def assign(self, now_s: float) -> bool:
         """Send out what may run now; whether anything was sent."""
@@ -114,7 +140,8 @@ class Crew:
             log.get().error("a process that is no worker speaks as one", pid=sender.pid, worker=peer.index)
             return
         self._joins.pop(worker, None)
-        self._dispatcher.joined(worker)
+        if self._dispatcher.joined(worker):
+            self._board.slot(peer.slot).revoke(0)  # what another life of ingest revoked says nothing of our numbers
 
     def _refuse(self, worker: bytes, why: str) -> None:
         log.get().error("worker cannot be understood", worker=self._index(worker), why=why)

@@ -15,12 +15,15 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from farm.broker import Delivery
 from farm.ingest.sharing import share
 from farm.ingest.table import ASSIGNED, BACKOFF, CREDIT_US, SETTLING, WAITING, Hand, Lane, Record, Trigger
 from farm.invocation import Finished, Invoke
 from farm.spec import ComponentSpec
+
+SLOW_S: Final = 0.02  # a call that takes longer does not keep what is behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,12 @@ class Dispatcher:
         lane.size += len(deliveries)
         lane.received += len(deliveries)
 
-    def joined(self, worker: bytes) -> None:
-        """A worker is there, with nothing in its hand. One that joins twice is the one it was."""
-        if worker not in self._hands:
-            self._hands[worker] = Hand(worker, len(self._ring))
+    def joined(self, worker: bytes) -> bool:
+        """A worker is there, with nothing in its hand. False: it was there already, and is the one it was."""
+        if worker in self._hands:
+            return False
+        self._hands[worker] = Hand(worker, len(self._ring))
+        return True
 
     def suspend(self, worker: bytes) -> None:
         """Give this worker nothing more; what it holds stays its own until it is `lost`."""
@@ -93,6 +98,9 @@ class Dispatcher:
         batches = share(waiting, list(self._hands.values()), now_s)
         if len(waiting) > 1 and batches:
             self._ring.append(self._ring.pop(0))
+        for hand, records in batches:
+            if len(hand.records) == len(records):
+                hand.touched_s = now_s
         return [Assign(hand.worker, [_invoke(record) for record in records]) for hand, records in batches]
 
     def put_back(self, assign: Assign) -> None:
@@ -109,6 +117,8 @@ class Dispatcher:
         if hand is None:
             self.stale += len(answers)
             return []
+        hand.touched_s = now_s
+        hand.stuck = False
         ended: list[Record] = []
         records = hand.records
         for answer in answers:
@@ -151,6 +161,52 @@ class Dispatcher:
         died.attempts += 1
         died.died += 1
         return Lost(died, len(held) - 1, died.lane.quarantine.died(now_s))
+
+    def suspects(self, now_s: float) -> list[tuple[bytes, int]]:
+        """Workers not heard of for SLOW_S that hold more than what they run, while another has nothing to do: each with
+        the number to revoke. One that turns out not to be in a long call is asked about again after another SLOW_S.
+        """
+        if not self._idle_hand():
+            return []
+        found = [hand for hand in self._holding() if now_s - hand.touched_s >= SLOW_S]
+        for hand in found:
+            hand.touched_s = now_s
+        return [(hand.worker, hand.seq) for hand in found]
+
+    def taken_back(self, worker: bytes, started: int, revoked: int) -> int:
+        """A worker is in a long call: what it had not started runs elsewhere, and no attempt counts.
+
+        Args:
+          started: the number in its slot, read 1 ms after `revoked` was written there: nothing between them can start.
+        Returns: how many were taken back.
+        """
+        hand = self._hands.get(worker)
+        if hand is None:
+            return 0
+        back = [record for record in hand.records.values() if started < record.seq <= revoked]
+        for record in reversed(back):
+            hand.drop(record)
+            record.lane.put_first(record)
+        hand.stuck = bool(hand.records)
+        return len(back)
+
+    def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:
+        """A worker did not run these, (delivery, seq), because they were revoked. Most were taken back already."""
+        hand = self._hands.get(worker)
+        if hand is None:
+            return
+        hand.stuck = False
+        for number, seq in calls:
+            record = hand.records.get(number)
+            if record is not None and record.seq == seq:
+                hand.drop(record)
+                record.lane.put_first(record)
+
+    def _holding(self) -> list[Hand]:
+        return [hand for hand in self._hands.values() if len(hand.records) > 1 and not hand.stuck]
+
+    def _idle_hand(self) -> bool:
+        return any(hand.open and not hand.records for hand in self._hands.values())
 
     def retry(self, record: Record, at_s: float) -> None:
         """Run it again, not before `at_s`."""
@@ -207,6 +263,8 @@ class Dispatcher:
             left_s = lane.quarantine.left_s(now_s) if lane.queue or lane.alone else None
             if left_s:
                 times.append(now_s + left_s)
+        if self._idle_hand():
+            times += [hand.touched_s + SLOW_S for hand in self._holding()]
         return min(times, default=None)
 
     def check(self) -> None:

@@ -91,7 +91,7 @@ class Ingest:
         reporter = Reporter(post.spec, self._brokers, self._dispatcher.lanes, triggers, self._circuit)
         self._work = sockets.router(post.rundir.work)
         self._relay_router = sockets.router(post.rundir.relay)
-        self._crew = Crew(self._work, self._dispatcher, self._circuit, post.lifeline)
+        self._crew = Crew(self._work, self._dispatcher, self._circuit, post.lifeline, post.board)
         self._relay = Relay(
             self._relay_router, self._brokers, triggers, lambda: reporter.json(time.monotonic()), self.want_turn
         )

@@ -33,7 +33,9 @@ def share(lanes: Sequence[Lane], hands: Sequence[Hand], now_s: float) -> list[Ba
       hands: all of them.
     Returns: what each hand has just taken.
     """
-    free: list[Hand] = sorted((h for h in hands if h.open and not h.sole and h.load_us <= MARK_US), key=_load)
+    free: list[Hand] = sorted(
+        (h for h in hands if h.open and not h.sole and not h.stuck and h.load_us <= MARK_US), key=_load
+    )
     if not free:
         return []
     batches: list[Batch] = []

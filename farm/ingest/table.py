@@ -163,11 +163,12 @@ class Hand:
     """What one worker holds.
 
     records: by number, in the order of their sequence numbers; load_us: their cost; held: how many of each lane, by its
-    index; seq: the number given last; sole: it holds a record that must run alone; open: it may be
-    given work.
+    index; seq: the number given last; sole: it holds a record that must run alone; open: it may be given work;
+    touched_s: when it was last heard of, or given work with nothing in it; stuck: it is in a long call, and what was
+    behind that was taken back.
     """
 
-    __slots__ = ("held", "load_us", "open", "records", "seq", "sole", "worker")
+    __slots__ = ("held", "load_us", "open", "records", "seq", "sole", "stuck", "touched_s", "worker")
 
     def __init__(self, worker: bytes, lane_count: int) -> None:
         self.worker = worker
@@ -177,6 +178,8 @@ class Hand:
         self.seq = 0
         self.sole = False
         self.open = True
+        self.stuck = False
+        self.touched_s = 0.0
 
     def take(self, record: Record, cost_us: int) -> None:
         """Let the worker hold a record, under the next sequence number."""

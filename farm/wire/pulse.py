@@ -17,7 +17,7 @@ from typing import Final
 SLOT_COUNT: Final = 256
 SLOT_BYTES: Final = 64
 _WORDS: Final = SLOT_BYTES // 8
-_PROMISE, _STARTED, _SINCE = range(3)
+_PROMISE, _STARTED, _SINCE, _REVOKED = range(4)
 
 
 class Pulse:
@@ -47,6 +47,14 @@ class Pulse:
     def started(self) -> tuple[int, int]:
         """The sequence number started last (0: none yet), and since when it runs in monotonic ns (0: it ended)."""
         return self._words[_STARTED], self._words[_SINCE]
+
+    def revoke(self, seq: int) -> None:
+        """Say that nothing up to `seq` that has not started may start any more. Ingest's word; 0: everything may."""
+        self._words[_REVOKED] = seq
+
+    def revoked(self) -> int:
+        """Up to which sequence number what has not started must not start. Read it after `start`, never before."""
+        return self._words[_REVOKED]
 
     def forget(self) -> None:
         """Say that nothing was started: sequence numbers of another life of ingest mean nothing to this one."""

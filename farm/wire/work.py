@@ -2,7 +2,7 @@
 
     worker > ingest   Join(boot)            I am here, and I know which life of ingest I speak to
     ingest > worker   Invokes(boot, ..)     run these, in this order
-    worker > ingest   Results(boot, ..)     these ended
+    worker > ingest   Results(boot, ..)     these ended; these were revoked and not run
 A ROUTER at ingest, a DEALER at each worker, known by the routing id the supervisor gave it. Several invocations travel
 together when the queue is deep, one alone when it is not. What a worker has started is no message: it stands in its
 slot of the pulse (a message would cost a quarter to a half of the throughput). `boot` is drawn by each life of ingest:
@@ -11,6 +11,7 @@ results meant for an earlier one are recognised and dropped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -26,11 +27,15 @@ class Join(msgspec.Struct, frozen=True, array_like=True, tag="join", gc=False):
 
 
 class Results(msgspec.Struct, frozen=True, array_like=True, tag="results", gc=False):
-    """Calls that ended, in the order they ended. `large`: outputs whose payload rides beside the struct."""
+    """Calls that ended, in the order they ended. `large`: outputs whose payload rides beside the struct.
+
+    returned: (delivery, seq) of what was not run, because ingest had revoked it.
+    """
 
     boot: int
     finished: list[Finished]
     large: list[tuple[int, int]] = []
+    returned: list[tuple[int, int]] = []
 
 
 class Invokes(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -56,10 +61,10 @@ def invokes(boot: int, batch: list[Invoke]) -> list[bytes]:
     return [frames.ENCODER.encode(Invokes(boot, packed, places)), *bodies]
 
 
-def results(boot: int, batch: list[Finished]) -> list[bytes]:
-    """The frames of a batch of calls that ended."""
+def results(boot: int, batch: list[Finished], returned: Sequence[tuple[int, int]] = ()) -> list[bytes]:
+    """The frames of a batch of calls that ended, and of calls that were not made."""
     packed, places, bodies = frames.lift_outputs(batch)
-    return [frames.ENCODER.encode(Results(boot, packed, places)), *bodies]
+    return [frames.ENCODER.encode(Results(boot, packed, places, list(returned))), *bodies]
 
 
 def from_worker(message: list[bytes]) -> Join | Results:

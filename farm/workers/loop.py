@@ -63,6 +63,7 @@ class Link:
         self._unsent: list[Finished] = []
         self._unsent_bytes = 0
         self._oldest_ns = 0
+        self._returned: list[tuple[int, int]] = []
 
     @property
     def fd(self) -> int:
@@ -73,7 +74,7 @@ class Link:
         """Join a life of ingest; False when it is the one we know. Answers meant for the one before are dropped."""
         if boot == self._boot:
             return False
-        self._unsent, self._unsent_bytes, self._boot, self._heard = [], 0, boot, False
+        self._unsent, self._unsent_bytes, self._returned, self._boot, self._heard = [], 0, [], boot, False
         self.rejoin()
         return True
 
@@ -106,6 +107,10 @@ class Link:
         self._unsent.append(finished)
         self._unsent_bytes += sum(len(output.payload) for output in finished.outputs)
 
+    def give_back(self, invoke: Invoke) -> None:
+        """Hold the word that a call was not made until the next `flush`."""
+        self._returned.append((invoke.delivery, invoke.seq))
+
     def due(self, now_ns: int) -> bool:
         """Whether what is held should leave now: enough of it, or old enough."""
         return (
@@ -116,8 +121,10 @@ class Link:
 
     def flush(self) -> None:
         """Send what is held; what a full queue refuses is held on."""
-        if self._unsent and self._socket.send(work.results(self._boot, self._unsent)) == "sent":
-            self._unsent, self._unsent_bytes = [], 0
+        if not self._unsent and not self._returned:
+            return
+        if self._socket.send(work.results(self._boot, self._unsent, self._returned)) == "sent":
+            self._unsent, self._unsent_bytes, self._returned = [], 0, []
 
 
 class Ticker:
@@ -233,6 +240,8 @@ class Loop:
         self._quick = 0
         while queue:
             invoke = queue.popleft()
+            if not self._may_start(invoke):
+                continue
             average = self._average_ns.get(invoke.component)
             if average is None or average > SLOW_NS:
                 link.flush()
@@ -243,11 +252,19 @@ class Loop:
             if took_ns > SLOW_NS or self._quick >= LOOK_UP_COUNT:
                 return
 
+    def _may_start(self, invoke: Invoke) -> bool:
+        """Write what starts, then read what is revoked: ingest does the opposite, so one of the two sees the other."""
+        self._pulse.start(invoke.seq)
+        if invoke.seq > self._pulse.revoked():
+            return True
+        self._pulse.idle()
+        self._link.give_back(invoke)
+        return False
+
     def _call(self, invoke: Invoke, ticker: Ticker) -> tuple[int, int]:
-        """One call; how long it took and when it ended, in monotonic ns."""
+        """One call, of what `_may_start`; how long it took and when it ended, in monotonic ns."""
         pulse = self._pulse
         pulse.promise(self._deadlines_s.get(invoke.component, 0.0) + CALL_GRACE_S)
-        pulse.start(invoke.seq)
         began_ns = time.monotonic_ns()
         ticker.entered()
         self.hold.release()

@@ -112,6 +112,18 @@ def test_a_guest_that_hangs_where_epochs_do_not_reach_costs_its_worker_and_no_me
     assert sum(p["restarts"] for p in farm.status()["processes"]) == 2
 
 
+def test_what_is_behind_a_long_call_does_not_wait_for_it(farm: Family) -> None:
+    quick, behind = 400, 200
+    with farm.connect() as client:
+        client.publish_many(Publish("nap", b"0") for _ in range(quick))
+        wait_until(lambda: farm.component("nap")["handled"] == quick, "the component to be known as quick")
+        client.publish_many(Publish("nap", b"8000" if n == 0 else b"0") for n in range(behind))
+    done = {"handled": quick + behind - 1, "in_flight": 1, "waiting": 0}
+    wait_until(lambda: done.items() <= farm.component("nap").items(), "all but the long call", 7.0)
+    wait_until(lambda: farm.component("nap")["handled"] == quick + behind, "the long call as well")
+    assert farm.component("nap")["failed"] == 0
+
+
 def test_a_failure_is_tried_again_as_the_trigger_says_and_then_kept(farm: Family) -> None:
     with farm.connect() as client:
         receipt = client.publish("fail", b"error")

@@ -147,6 +147,27 @@ class Machine(RuleBasedStateMachine):
         assert self.dispatcher.stale == stale + 1
 
     @precondition(lambda self: self.busy)
+    @rule(which=st.integers(0, 4), running=st.integers(0, 8), late=st.integers(0, 3))
+    def take_back(self, which: int, running: int, late: int) -> None:
+        """A worker is in a long call: what it has not started moves. `late` of them it has seen revoked before ingest
+        looked: their numbers stand in the slot, they are not run, and come back.
+        """
+        worker = self.busy[which % len(self.busy)]
+        seat = self.seats[worker]
+        running = min(running, len(seat.hand) - 1)
+        seen = min(running + late, len(seat.hand) - 1)
+        refused, moved = seat.hand[running + 1 : seen + 1], seat.hand[seen + 1 :]
+        del seat.hand[running + 1 :]
+        count = self.dispatcher.taken_back(
+            worker, (refused or seat.hand)[-1].seq, (moved or refused or seat.hand)[-1].seq
+        )
+        assert count == len(moved)
+        self.dispatcher.returned(worker, [(invoke.delivery, invoke.seq) for invoke in (*refused, *moved)])
+        for invoke in (*refused, *moved):
+            self.numbers[invoke.delivery].holder = None
+        self.assign(ALL)
+
+    @precondition(lambda self: self.busy)
     @rule(target=said, which=st.integers(0, 4), reached=st.integers(-1, 8))
     def die(self, which: int, reached: int) -> MultipleResults[tuple[bytes, Finished]]:
         """At any point: the answers of what it had run are lost, or come too late; one call was started, the rest was

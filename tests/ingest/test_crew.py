@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from farm.message import Message
 from farm.spec import TriggerSpec
 from farm.wire import sockets, work
 from farm.wire.lifeline import ChildEnd, Gone, Peer, Restart
+from farm.wire.pulse import Board
 from farm.wire.sockets import Router, Sent
 from tests.ingest.farmhouse import component
 from tests.ingest.pieces import STARTED_S as NOW_S
@@ -33,8 +35,9 @@ class Desk:
         self.happened: list[str] = []
         self.dispatcher = Dispatcher([component("c")])
         paper: Any = self
+        self.board = Board()
         self.crew = Crew(
-            cast(Router, paper), self.dispatcher, cast(Circuit, paper), cast(ChildEnd, Lifeline(self.said))
+            cast(Router, paper), self.dispatcher, cast(Circuit, paper), cast(ChildEnd, Lifeline(self.said)), self.board
         )
 
     def hear(self, *frames: bytes) -> None:
@@ -158,3 +161,70 @@ def test_what_a_dead_worker_had_sent_comes_before_its_end(desk: Desk) -> None:
     desk.hear(*work.results(desk.crew.boot, []))
     desk.crew.wake(NOW_S + 0.01)
     assert desk.happened == ["finished", "forgotten", "lost"]
+
+
+def in_a_long_call(desk: Desk, others: int = 3) -> float:
+    """One message runs since 50 ms, `others` are behind it, another worker has nothing to do; when that is."""
+    desk.name()
+    desk.join()
+    desk.dispatcher.lanes["c"].learn(10)
+    for _ in range(1 + others):
+        desk.offer()
+    began_s = time.monotonic()
+    assert desk.crew.assign(began_s)
+    desk.board.slot(10).start(1)
+    desk.dispatcher.joined(b"another")
+    return began_s + 0.05
+
+
+def test_what_is_behind_a_long_call_moves_to_a_worker_that_has_nothing_to_do() -> None:
+    desk = Desk()
+    now_s = in_a_long_call(desk)
+    desk.crew.wake(now_s)
+    assert desk.board.slot(10).revoked() == 4
+    assert desk.dispatcher.lanes["c"].waiting == 0, "the worker may be starting one just now"
+    due_s = desk.crew.next_wake_s()
+    assert due_s is not None
+    desk.crew.wake(due_s)
+    assert desk.dispatcher.lanes["c"].waiting == 3
+    assert desk.crew.assign(due_s)
+    assert desk.sent[-1][0] == b"another"
+
+
+def test_what_was_started_in_the_pause_stays_where_it_runs() -> None:
+    desk = Desk()
+    desk.crew.wake(in_a_long_call(desk))
+    desk.board.slot(10).start(3)
+    due_s = desk.crew.next_wake_s()
+    assert due_s is not None
+    desk.crew.wake(due_s)
+    assert desk.dispatcher.lanes["c"].waiting == 1
+
+
+def test_what_comes_back_not_run_waits_again_and_what_moved_already_does_not_wait_twice() -> None:
+    desk = Desk()
+    desk.crew.wake(in_a_long_call(desk))
+    desk.board.slot(10).start(2)
+    due_s = desk.crew.next_wake_s()
+    assert due_s is not None
+    desk.crew.wake(due_s)
+    assert desk.dispatcher.lanes["c"].waiting == 2
+    desk.hear(*work.results(desk.crew.boot, [], [(2, 2), (3, 3), (4, 4)]))
+    assert desk.dispatcher.lanes["c"].waiting == 3
+    desk.dispatcher.check()
+
+
+def test_nothing_moves_while_everybody_is_busy() -> None:
+    desk = Desk()
+    now_s = in_a_long_call(desk)
+    desk.dispatcher.suspend(b"another")
+    desk.crew.wake(now_s)
+    assert desk.board.slot(10).revoked() == 0
+
+
+def test_a_worker_that_joins_a_new_ingest_owes_nothing_to_the_old_one() -> None:
+    desk = Desk()
+    desk.board.slot(10).revoke(99)
+    desk.name()
+    desk.join()
+    assert desk.board.slot(10).revoked() == 0

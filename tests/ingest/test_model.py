@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -66,6 +66,25 @@ class RunsOneTwice(Dispatcher):
 
 class ForgetsABatchThatDidNotLeave(Dispatcher):
     def put_back(self, assign: Assign) -> None:
+        pass
+
+
+class TakesBackWhatRuns(Dispatcher):
+    def taken_back(self, worker: bytes, started: int, revoked: int) -> int:
+        return super().taken_back(worker, started - 1, revoked)
+
+
+class TakesBackTwice(Dispatcher):
+    def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:
+        for number, _ in calls:
+            record = self._records[number]
+            if record.hand is not None:
+                record.hand.drop(record)
+            record.lane.put_first(record)
+
+
+class ForgetsWhatComesBack(Dispatcher):
+    def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:
         pass
 
 
@@ -148,6 +167,9 @@ def found_by_the_model(**planted: Any) -> None:
         TakesStaleAnswers,
         RunsOneTwice,
         ForgetsABatchThatDidNotLeave,
+        TakesBackWhatRuns,
+        TakesBackTwice,
+        ForgetsWhatComesBack,
         RetriesAtOnce,
         NeverWakes,
         ForgetsItsTimers,

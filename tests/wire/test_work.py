@@ -30,9 +30,9 @@ def test_a_batch_arrives_as_it_was_sent_whatever_the_sizes(payloads: list[bytes]
 def test_results_arrive_as_they_were_sent_whatever_the_sizes(calls: list[list[bytes]]) -> None:
     batch = [Finished(i, 1, 5, [Output(p, "s", None, (("x-a", "b"),)) for p in call]) for i, call in enumerate(calls)]
     batch.append(Finished(99, 2, 5, [], Failed("guest_error", "ValueError: bad", "trace", None)))
-    word = work.from_worker(work.results(7, list(batch)))
+    word = work.from_worker(work.results(7, list(batch), [(3, 4)]))
     assert isinstance(word, work.Results)
-    assert (word.boot, word.finished) == (7, batch)
+    assert (word.boot, word.finished, word.returned) == (7, batch, [(3, 4)])
 
 
 def test_small_bodies_ride_in_one_frame_and_large_ones_beside_it() -> None:

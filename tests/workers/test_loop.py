@@ -174,6 +174,27 @@ def test_what_runs_stands_in_the_slot_and_the_promise_covers_its_deadline(worker
     wait_until(lambda: worker.pulse.started() == (42, 0))
 
 
+def test_what_is_revoked_while_a_call_runs_is_not_run_but_handed_back(worker: Worker) -> None:
+    release = threading.Event()
+    worker.components.script = lambda _: (release.wait(20), ([], None))[1]
+    worker.join()
+    worker.give([41, 42, 43])
+    wait_until(lambda: worker.pulse.started()[0] == 41)
+    worker.pulse.revoke(43)
+    release.set()
+    finished, returned = [], []
+    while len(returned) < 2:
+        word = worker.word()
+        assert isinstance(word, work.Results)
+        finished += word.finished
+        returned += word.returned
+    assert [one.delivery for one in finished] == [41]
+    assert returned == [(42, 42), (43, 43)]
+    worker.give([44])
+    assert [one.delivery for one in worker.finished(1)] == [44]
+    assert worker.components.called == [41, 44]
+
+
 def test_a_new_life_of_ingest_gets_a_join_and_nothing_of_the_old_life(worker: Worker) -> None:
     worker.join(boot=1)
     release = threading.Event()
