@@ -93,7 +93,7 @@ class Circuit:
         lost = self._dispatcher.lost(gone.worker, gone.started, self._clock())
         if lost.died is None:
             return
-        if gone.late:
+        if gone.late and gone.running:
             failed = Failed("timeout", "the call outlived its deadline and its worker was killed")
         else:
             when = "in the middle of the call" if gone.running else "before the answer had left"

@@ -79,6 +79,7 @@ class Crew:
         """A worker is dead and reaped."""
         self._dispatcher.suspend(gone.worker)
         self._unreachable.pop(gone.worker, None)
+        self._revoked = [waiting for waiting in self._revoked if waiting[1] != gone.worker]
         self._leaving.append((now_s + GONE_WAIT_S, gone))
 
     def wake(self, now_s: float) -> None:
@@ -86,6 +87,9 @@ class Crew:
         for worker in [worker for worker, until_s in self._unreachable.items() if until_s <= now_s]:
             del self._unreachable[worker]
             self._refuse(worker, "it cannot be reached")
+        if self._leaving and self._leaving[0][0] <= now_s:
+            while self.receive(lambda: None):
+                continue  # everything that had arrived by now counts before the end of its sender
         while self._leaving and self._leaving[0][0] <= now_s:
             gone = self._leaving.pop(0)[1]
             self._named.pop(gone.worker, None)
@@ -104,12 +108,14 @@ class Crew:
         for worker, seq in self._dispatcher.suspects(now_s):
             peer = self._named.get(worker)
             if peer is None:
-                continue
+                continue  # it is dead: what it holds moves anyhow
             slot = self._board.slot(peer.slot)
             _, since_ns = slot.started()
             if since_ns and now_s * 1e9 - since_ns >= SLOW_S * 1e9:
                 slot.revoke(seq)
                 self._revoked.append((now_s + REVOKE_WAIT_S, worker, seq))
+            else:
+                self._dispatcher.cleared(worker, now_s)
 
     def next_wake_s(self) -> float | None:
         """When `wake` will have something to do; None: never."""

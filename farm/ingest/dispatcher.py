@@ -164,14 +164,20 @@ class Dispatcher:
 
     def suspects(self, now_s: float) -> list[tuple[bytes, int]]:
         """Workers not heard of for SLOW_S that hold more than what they run, while another has nothing to do: each with
-        the number to revoke. One that turns out not to be in a long call is asked about again after another SLOW_S.
+        the number to revoke. They are given nothing more until they are heard of, or `cleared` of being in a long call.
         """
         if not self._idle_hand():
             return []
         found = [hand for hand in self._holding() if now_s - hand.touched_s >= SLOW_S]
         for hand in found:
-            hand.touched_s = now_s
+            hand.stuck = True
         return [(hand.worker, hand.seq) for hand in found]
+
+    def cleared(self, worker: bytes, now_s: float) -> None:
+        """A suspect is in no long call: look again after another SLOW_S."""
+        if hand := self._hands.get(worker):
+            hand.stuck = False
+            hand.touched_s = now_s
 
     def taken_back(self, worker: bytes, started: int, revoked: int) -> int:
         """A worker is in a long call: what it had not started runs elsewhere, and no attempt counts.
@@ -187,7 +193,6 @@ class Dispatcher:
         for record in reversed(back):
             hand.drop(record)
             record.lane.put_first(record)
-        hand.stuck = bool(hand.records)
         return len(back)
 
     def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:

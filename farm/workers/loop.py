@@ -27,6 +27,7 @@ TICK_S: Final = 0.01
 IDLE_PROMISE_S: Final = 5.0
 CALL_GRACE_S: Final = 1.0
 IDLE_WAIT_S: Final = 1.0
+CATCH_UP_COUNT: Final = 10  # ticks at once, at most
 TICKER_REST_S: Final = 1.0  # without a call for this long the ticker sleeps until the next one
 
 FLUSH_COUNT: Final = 32
@@ -162,14 +163,15 @@ class Ticker:
 
     def _run(self) -> None:
         seen, quiet_s = -1, 0.0
+        ticked_s = time.monotonic()
         while not self._ended:
             time.sleep(TICK_S)
+            ticked_s = self._catch_up(ticked_s)
             running = self.calls & 1
             if running or self.calls != seen:
                 seen, quiet_s = self.calls, 0.0
             else:
                 quiet_s += TICK_S
-            self._tick()
             if running and self._hold.acquire(blocking=False):
                 try:
                     self._flush()
@@ -178,6 +180,18 @@ class Ticker:
             if quiet_s >= TICKER_REST_S:
                 self._sleep()
                 quiet_s = 0.0
+                ticked_s = time.monotonic()
+
+    def _catch_up(self, ticked_s: float) -> float:
+        """Tick once for every TICK_S that has passed: sleeps take longer than asked, and deadlines must not.
+
+        After a long pause (this process was stopped) not all of it: the guest did not run either.
+        """
+        now_s = time.monotonic()
+        count = int((now_s - ticked_s) / TICK_S)
+        for _ in range(min(count, CATCH_UP_COUNT)):
+            self._tick()
+        return ticked_s + count * TICK_S
 
     def _sleep(self) -> None:
         self._wake.clear()
@@ -288,7 +302,7 @@ class Loop:
         """Idle work, a piece at a time: make an instance before a message wants it. False: none is wanted now."""
         if self._link.readable():
             return True
-        self._pulse.promise(IDLE_PROMISE_S + CALL_GRACE_S)
+        self._pulse.promise(max(IDLE_PROMISE_S, *self._deadlines_s.values()) + CALL_GRACE_S)
         ticker.entered()
         try:
             return self._components.prepare_next()

@@ -152,15 +152,23 @@ class Machine(RuleBasedStateMachine):
         """A worker is in a long call: what it has not started moves. `late` of them it has seen revoked before ingest
         looked: their numbers stand in the slot, they are not run, and come back.
         """
-        worker = self.busy[which % len(self.busy)]
+        self.now_s += 1.0
+        self.dispatcher.wake(self.now_s)
+        suspects = dict(self.dispatcher.suspects(self.now_s))
+        if not suspects:
+            return
+        worker = list(suspects)[which % len(suspects)]
+        for other in suspects.keys() - {worker}:
+            self.dispatcher.cleared(other, self.now_s)
         seat = self.seats[worker]
+        sent = len(seat.hand)
+        self.assign(ALL)
+        assert len(seat.hand) == sent, "more work behind a call that holds up what is behind it"
         running = min(running, len(seat.hand) - 1)
         seen = min(running + late, len(seat.hand) - 1)
         refused, moved = seat.hand[running + 1 : seen + 1], seat.hand[seen + 1 :]
         del seat.hand[running + 1 :]
-        count = self.dispatcher.taken_back(
-            worker, (refused or seat.hand)[-1].seq, (moved or refused or seat.hand)[-1].seq
-        )
+        count = self.dispatcher.taken_back(worker, (refused or seat.hand)[-1].seq, suspects[worker])
         assert count == len(moved)
         self.dispatcher.returned(worker, [(invoke.delivery, invoke.seq) for invoke in (*refused, *moved)])
         for invoke in (*refused, *moved):

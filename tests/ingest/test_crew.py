@@ -228,3 +228,13 @@ def test_a_worker_that_joins_a_new_ingest_owes_nothing_to_the_old_one() -> None:
     desk.name()
     desk.join()
     assert desk.board.slot(10).revoked() == 0
+
+
+def test_a_burst_in_the_pause_does_not_go_behind_the_long_call() -> None:
+    desk = Desk()
+    now_s = in_a_long_call(desk)
+    desk.crew.wake(now_s)
+    for _ in range(40):
+        desk.offer()
+    desk.crew.assign(now_s)
+    assert {worker for worker, _ in desk.sent[1:]} == {b"another"}

@@ -14,7 +14,7 @@ import pytest
 from farm.workers import native
 from tests.workers.farmhand import Guest, guest
 
-CALLS: Final = 100_000
+CALLS: Final = 1_000_000
 LEAK_BYTES_PER_CALL: Final = 0.5  # a leak of the smallest block in every 32nd call would show
 
 
