@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from typing import Final
 
@@ -19,6 +20,12 @@ HOPS_LIMIT: Final = 16
 # What a client or a guest may put into a message's headers: CloudEvents, W3C trace context, and its own as x-*.
 PASSED_NAMES: Final = frozenset({"content-type", "traceparent", "tracestate"})
 PASSED_PREFIXES: Final = ("ce-", "x-")
+
+# Source: RFC 9110, sections 5.5 and 5.6.2: a name is a token; a value holds no control character but the tab. Halves of
+# surrogate pairs stand for what is not UTF-8.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NOT_IN_VALUES: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+_SHOWN_LIMIT: Final = 64  # characters of a name that a fault is told with
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -38,7 +45,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def size_bytes(self) -> int:
-        """What the message counts against a queue's bound: payload, headers and subject."""
+        """What the message counts against a queue's bound: payload, headers and subject; text by its characters."""
         size = len(self.payload) + len(self.subject)
         return size + sum(len(k) + len(v) for k, v in self.headers) if self.headers else size
 
@@ -51,6 +58,23 @@ def passed(headers: Headers) -> Headers:
         if lower in PASSED_NAMES or lower.startswith(PASSED_PREFIXES):
             kept.append((lower, value))
     return tuple(kept)
+
+
+def header_fault(headers: Headers) -> str:
+    """Why these headers of a client or a guest may not reach a broker; empty: they may."""
+    if not headers:
+        return ""
+    if len(headers) > HEADER_COUNT_LIMIT:
+        return f"{len(headers)} headers exceed the limit of {HEADER_COUNT_LIMIT}"
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name):
+            return f"the name of header {name[:_SHOWN_LIMIT]!r} is no token of RFC 9110"
+        if found := _NOT_IN_VALUES.search(value):
+            return f"the value of header {name[:_SHOWN_LIMIT]!r} holds {found.group()!r}, which no header may"
+    size_bytes = sum(len(name) + len(value.encode()) for name, value in headers)
+    if size_bytes > HEADERS_LIMIT_BYTES:
+        return f"headers of {size_bytes} bytes exceed the limit of {HEADERS_LIMIT_BYTES} bytes"
+    return ""
 
 
 def new_id() -> str:

@@ -166,6 +166,7 @@ class Listeners:
         for start, end in _portions(heard[:told]):
             if not self._send(client, Heard(number, first + start, heard[start:end])):
                 self.left_out += told - start
+                one.credit += told - start  # they will not come: nobody will grant them again
                 return
 
 

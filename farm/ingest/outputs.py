@@ -16,7 +16,7 @@ from farm.broker import Broker
 from farm.errors import InputError, printable
 from farm.ingest.table import Record
 from farm.invocation import OUTPUTS_LIMIT, OUTPUTS_LIMIT_BYTES, TEXT_LIMIT, Failed, Output
-from farm.message import HEADER_COUNT_LIMIT, HEADERS_LIMIT_BYTES, HOPS_LIMIT, Headers, Message, output_id, passed
+from farm.message import HOPS_LIMIT, Message, header_fault, output_id, passed
 from farm.subject import validate
 
 NOWHERE: Final = "nowhere to publish: give the trigger `publish = {..}`"
@@ -45,16 +45,6 @@ def place(record: Record, brokers: Mapping[str, Broker]) -> Placed | Failed:
 def loops(record: Record) -> bool:
     """Whether a record has passed as many components as a message may."""
     return record.delivery.message.hops >= HOPS_LIMIT
-
-
-def header_fault(headers: Headers) -> str:
-    """What is wrong with the amount of headers; empty: nothing."""
-    if not headers:
-        return ""
-    if len(headers) > HEADER_COUNT_LIMIT:
-        return f"{len(headers)} headers exceed the limit of {HEADER_COUNT_LIMIT}"
-    size = sum(len(name) + len(value) for name, value in headers)
-    return f"headers of {size} bytes exceed the limit of {HEADERS_LIMIT_BYTES}" if size > HEADERS_LIMIT_BYTES else ""
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

@@ -12,9 +12,9 @@ from typing import Final
 from farm.broker import Broker, Published, Refused
 from farm.errors import BrokerUnavailable, FarmError, InputError, Problem, UnknownBroker
 from farm.ingest.listeners import Listeners
-from farm.ingest.outputs import header_fault, suggestion
+from farm.ingest.outputs import suggestion
 from farm.ingest.table import Trigger
-from farm.message import Headers, Message, keyed_id, new_id, passed
+from farm.message import Headers, Message, header_fault, keyed_id, new_id, passed
 from farm.subject import nearest, validate
 from farm.wire.relay import Accepted, Publish, Publishes, Refusal
 from farm.wire.relay import Published as Answer
@@ -85,7 +85,7 @@ class Publishing:
             validate(item.reply_to)
         headers: Headers = passed(item.headers) if item.headers else ()
         if why := header_fault(headers):
-            raise InputError(Problem("too many headers", why=why))
+            raise InputError(Problem("headers that may not travel", why=why))
         message_id = new_id() if item.key is None else keyed_id(caller, item.key)
         return Message(message_id, item.subject, item.payload, headers, item.reply_to)
 

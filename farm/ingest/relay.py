@@ -3,11 +3,16 @@
 Who a client is says the kernel: our own user or root, or it is not answered. One that says what does not parse, or
 does not keep its window, is cut off: forgotten, and not heard again under that routing id. One that has gone shows at
 a send (a Ping every 10 s to those that listen).
+One that reads late is not cut off. Answers that its full queue does not take wait here, in their order, and are said
+again in every turn and every 50 ms; what it would have heard meanwhile is left out. Its window stays shut until the
+answer has left, so a client that keeps it has few waiting; one above the bound is cut off.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -21,29 +26,37 @@ from farm.ingest.table import Trigger
 from farm.wire import relay
 from farm.wire.relay import (
     BATCH_COUNT_LIMIT,
+    LISTENERS_LIMIT,
     WINDOW,
     AskStatus,
     FromClient,
     FromIngest,
     Grant,
+    Heard,
     Listen,
+    Ping,
     Published,
     Publishes,
 )
-from farm.wire.sockets import RECEIVE_LIMIT, Router
+from farm.wire.sockets import RECEIVE_LIMIT, Router, Sent
 
 CLIENTS_LIMIT: Final = 4096
 CUT_OFF_LIMIT: Final = 4096  # routing ids that are remembered as cut off
+UNSENT_LIMIT: Final = WINDOW + LISTENERS_LIMIT  # answers of one client that wait
+UNSENT_LIMIT_BYTES: Final = 4 << 20
+AGAIN_S: Final = 0.05
 
 
 class _Client:
-    """uid: whose it is; unanswered: batches of publishes."""
+    """uid: whose it is; unanswered: batches of publishes whose answer has not left; unsent: answers that wait."""
 
-    __slots__ = ("uid", "unanswered")
+    __slots__ = ("uid", "unanswered", "unsent", "unsent_bytes")
 
     def __init__(self, uid: int) -> None:
         self.uid = uid
         self.unanswered = 0
+        self.unsent: deque[tuple[list[bytes], bool]] = deque()  # and whether it answers a batch
+        self.unsent_bytes = 0
 
 
 class Relay:
@@ -61,9 +74,13 @@ class Relay:
         Args:
           status: what AskStatus is answered with, as JSON.
           wanted: ask for a turn, in which `flush` is called.
+        Used on a running event loop: it brings the turn in which waiting answers are said again.
         """
         self._router = router
         self._status = status
+        self._wanted = wanted
+        self._late: dict[bytes, _Client] = {}  # those with unsent answers
+        self._again: asyncio.TimerHandle | None = None
         self._clients: dict[bytes, _Client] = {}
         self._cut_off: dict[bytes, None] = {}
         self._spoke = False
@@ -84,15 +101,27 @@ class Relay:
         return len(arrived) == RECEIVE_LIMIT
 
     def send(self, client: bytes, word: FromIngest) -> bool:
-        """Say a word to a client; whether it was taken. One that has gone is forgotten."""
-        self._spoke = True
-        sent = self._router.send(client, relay.pack(word))
-        if sent == "gone":
-            self._forget(client)
-        return sent == "sent"
+        """Say a word to a client; whether it was taken. One that has gone is forgotten.
+
+        An answer is taken unless its client has gone or is cut off. Heard and Ping are not while its queue is full.
+        """
+        known = self._clients.get(client)
+        if known is None:
+            return False
+        passing = isinstance(word, Heard | Ping)
+        if passing and known.unsent:
+            return False
+        frames, answers = relay.pack(word), isinstance(word, Published)
+        if not known.unsent:
+            sent = self._send(client, known, frames, answers)
+            if sent != "full" or passing:
+                return sent == "sent"
+        return self._keep(client, known, frames, answers)
 
     def flush(self) -> None:
-        """Tell listeners what was heard in this turn."""
+        """Say what waits, and tell listeners what was heard in this turn."""
+        if self._late:
+            self._say_again()
         self.listeners.flush()
 
     def spoke(self) -> bool:
@@ -102,8 +131,9 @@ class Relay:
 
     def ping(self) -> None:
         """See who has gone."""
+        self._say_again()
         for routing_id in list(self._clients):
-            self.send(routing_id, relay.Ping())
+            self.send(routing_id, Ping())
 
     def _client(self, routing_id: bytes) -> _Client | None:
         client = self._clients.get(routing_id)
@@ -137,9 +167,48 @@ class Relay:
             self.listeners.unlisten(routing_id, word.listener)
 
     def _answer(self, routing_id: bytes, client: _Client, answer: Published) -> None:
-        client.unanswered -= 1
-        if not self.send(routing_id, answer) and routing_id in self._clients:
+        if self._clients.get(routing_id) is client:
+            self.send(routing_id, answer)
+
+    def _send(self, routing_id: bytes, client: _Client, frames: list[bytes], answers: bool) -> Sent:
+        self._spoke = True
+        sent = self._router.send(routing_id, frames)
+        if sent == "gone":
+            self._forget(routing_id)
+        elif sent == "sent":
+            client.unanswered -= answers
+        return sent
+
+    def _keep(self, routing_id: bytes, client: _Client, frames: list[bytes], answers: bool) -> bool:
+        client.unsent.append((frames, answers))
+        client.unsent_bytes += sum(map(len, frames))
+        if len(client.unsent) > UNSENT_LIMIT or client.unsent_bytes > UNSENT_LIMIT_BYTES:
             self._cut(routing_id, "a client that does not read its answers")
+            return False
+        self._late[routing_id] = client
+        self._want_again()
+        return True
+
+    def _want_again(self) -> None:
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(AGAIN_S, self._timed)
+
+    def _timed(self) -> None:
+        self._again = None
+        if self._late:
+            self._want_again()
+            self._wanted()
+
+    def _say_again(self) -> None:
+        for routing_id, client in list(self._late.items()):
+            while client.unsent:
+                frames, answers = client.unsent[0]
+                if self._send(routing_id, client, frames, answers) != "sent":
+                    break
+                client.unsent.popleft()
+                client.unsent_bytes -= sum(map(len, frames))
+            else:
+                del self._late[routing_id]
 
     def _cut(self, routing_id: bytes, why: str) -> None:
         log.get().warning("client cut off", why=why)
@@ -150,5 +219,6 @@ class Relay:
 
     def _forget(self, routing_id: bytes) -> None:
         self._clients.pop(routing_id, None)
+        self._late.pop(routing_id, None)
         self._router.forget(routing_id)
         self.listeners.forget(routing_id)

@@ -52,6 +52,7 @@ class ScriptedBroker(Broker):
         self.released: list[Delivery] = []
         self.grants: list[tuple[int, int]] = []
         self.on_deliveries: dict[int, OnDeliveries] = {}
+        self.on_messages: dict[str, OnMessages] = {}
         self.log: list[str] = []
 
     @property
@@ -69,6 +70,7 @@ class ScriptedBroker(Broker):
         self.grants.append((trigger, count))
 
     def listen(self, pattern: str, on_messages: OnMessages) -> Callable[[], None]:
+        self.on_messages[pattern] = on_messages
         return lambda: None
 
     def settle(self, deliveries: Sequence[Delivery]) -> None:

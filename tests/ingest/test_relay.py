@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from farm.broker import Broker
-from farm.ingest.relay import Relay
-from farm.message import keyed_id
+from farm.ingest.relay import UNSENT_LIMIT, Relay
+from farm.message import Message, keyed_id
 from farm.spec import PublishSpec, TriggerSpec
 from farm.wire import relay
 from farm.wire.relay import Publish
@@ -133,6 +134,14 @@ def test_too_many_headers_and_a_bad_reply_subject_are_refused(client: Client) ->
     assert [one.code for one in refused] == ["usage", "invalid-subject"]
 
 
+@pytest.mark.parametrize("header", [("x-a", "1\r\nNats-Rollup: all"), ("x-a b", ""), ("x-a", "\xe9" * 4096)])
+def test_headers_that_no_broker_may_see_are_refused(client: Client, header: tuple[str, str]) -> None:
+    [refused] = client.publish(Publish("x", b"", headers=(header,))).refused
+    assert (refused.code, refused.retry) == ("usage", False)
+    assert refused.text.startswith("headers that may not travel: ")
+    assert refused.text.isprintable()
+
+
 def test_a_listener_hears_in_order_with_numbers_from_one(client: Client) -> None:
     listening(client, 5, "x", 100)
     client.publish(*[Publish("x", b"%d" % n) for n in range(10)])
@@ -209,14 +218,20 @@ class Desk:
         self.uid = uid
         self.arrived: list[tuple[bytes, list[bytes]]] = []
         self.sent: list[relay.FromIngest] = []
+        self.full = False
+        self.turned = asyncio.Event()
         self.broker = ScriptedBroker("in")
         self.broker.later = True
         brokers: dict[str, Broker] = {"in": self.broker}
-        self.relay = Relay(cast(Router, self), brokers, [], lambda: b"{}", lambda: None)
+        self.relay = Relay(cast(Router, self), brokers, [], lambda: b"{}", self.turn)
 
     def say(self, *words: relay.FromClient) -> None:
         self.arrived = [(b"client", relay.pack(word)) for word in words]
         self.relay.receive()
+
+    def turn(self) -> None:
+        self.relay.flush()
+        self.turned.set()
 
     def peer(self, routing_id: bytes) -> Peer | None:
         return Peer(self.uid, 0, 1)
@@ -225,6 +240,8 @@ class Desk:
         pass
 
     def send(self, routing_id: bytes, frames: Sequence[bytes]) -> Sent:
+        if self.full:
+            return "full"
         self.sent.append(relay.from_ingest(list(frames)))
         return "sent"
 
@@ -260,3 +277,89 @@ def test_a_batch_longer_than_it_may_be_cuts_its_client_off() -> None:
     desk = Desk(os.getuid())
     desk.say(relay.Publishes(1, [Publish("x", b"")] * 257), relay.AskStatus(1))
     assert desk.sent == []
+
+
+def on_a_loop(story: Callable[[], None]) -> None:
+    async def tell() -> None:
+        story()
+
+    asyncio.run(tell())
+
+
+def test_answers_that_a_late_reader_has_no_room_for_come_later_and_in_order() -> None:
+    desk = Desk(os.getuid())
+
+    def story() -> None:
+        desk.full = True
+        desk.say(*[relay.Publishes(n, [Publish("x", b"")]) for n in range(relay.WINDOW)])
+        desk.broker.confirm()
+        desk.say(relay.Listen(1, "x", 9), relay.Listen(1, "y", 9), relay.AskStatus(7))
+        assert desk.sent == []
+        desk.full = False
+        desk.relay.flush()
+
+    on_a_loop(story)
+    answers, rest = desk.sent[: relay.WINDOW], desk.sent[relay.WINDOW :]
+    assert [one.batch for one in answers if isinstance(one, relay.Published)] == list(range(relay.WINDOW))
+    assert [type(one) for one in rest] == [relay.Listening, relay.ListenRefused, relay.StatusAnswer]
+    desk.say(relay.AskStatus(8))
+    assert desk.sent[-1] == relay.StatusAnswer(8, b"{}")
+
+
+def test_answers_that_wait_bring_their_own_turn() -> None:
+    desk = Desk(os.getuid())
+
+    async def story() -> None:
+        desk.full = True
+        desk.say(relay.AskStatus(1))
+        async with asyncio.timeout(10):
+            await desk.turned.wait()
+            desk.full = False
+            desk.turned.clear()
+            await desk.turned.wait()
+
+    asyncio.run(story())
+    assert desk.sent == [relay.StatusAnswer(1, b"{}")]
+
+
+def test_a_window_stays_shut_while_its_answers_wait() -> None:
+    desk = Desk(os.getuid())
+
+    def story() -> None:
+        desk.full = True
+        desk.say(*[relay.Publishes(n, [Publish("x", b"")]) for n in range(relay.WINDOW)])
+        desk.broker.confirm()
+        desk.say(relay.Publishes(99, [Publish("x", b"")]))
+        desk.full = False
+        desk.relay.flush()
+        desk.say(relay.AskStatus(1))
+
+    on_a_loop(story)
+    assert desk.sent == []
+
+
+def test_a_client_with_more_answers_waiting_than_the_bound_is_cut_off() -> None:
+    desk = Desk(os.getuid())
+
+    def story() -> None:
+        desk.full = True
+        desk.say(*[relay.AskStatus(n) for n in range(UNSENT_LIMIT + 1)])
+        desk.full = False
+        desk.relay.flush()
+        desk.say(relay.AskStatus(0))
+
+    on_a_loop(story)
+    assert desk.sent == []
+
+
+def test_what_a_late_reader_does_not_hear_costs_it_no_credit() -> None:
+    desk = Desk(os.getuid())
+    desk.say(relay.Listen(1, "x", 2))
+    note = desk.broker.on_messages["x"]
+    desk.full = True
+    note([Message("1", "x", b""), Message("2", "x", b"")])
+    desk.full = False
+    note([Message("3", "x", b""), Message("4", "x", b"")])
+    heard = desk.sent[-1]
+    assert isinstance(heard, relay.Heard)
+    assert (heard.first, len(heard.messages), desk.relay.listeners.left_out) == (3, 2, 2)
