@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from farm.message import Message, keyed_id, new_id, output_id, passed
+import pytest
+
+from farm.message import Message, header_fault, keyed_id, new_id, output_id, passed
 
 
 def test_a_new_id_is_a_uuid_of_version_7_and_never_the_same() -> None:
@@ -43,3 +45,33 @@ def test_only_headers_that_belong_to_the_sender_pass() -> None:
 
 def test_a_message_counts_its_payload_its_subject_and_its_headers() -> None:
     assert Message("id", "ab", b"xyz", (("k", "vv"),)).size_bytes == 8
+
+
+@pytest.mark.parametrize("value", ["", "a b\tc", "caf\xe9 \u2603", "v" * 8188, "\xe9" * 4094])
+def test_what_a_header_may_say(value: str) -> None:
+    assert header_fault((("x-a1", value),)) == ""
+
+
+@pytest.mark.parametrize("value", ["\r", "a\nb", "\0", "\x1b[2J", "\x7f", "\x85", "\ud800"])
+def test_a_value_with_a_control_character_or_half_a_pair_is_at_fault(value: str) -> None:
+    fault = header_fault((("x-b", "good"), ("x-a", value)))
+    assert "value of header 'x-a'" in fault
+    assert fault.isprintable()
+
+
+@pytest.mark.parametrize("name", ["", "x-a\n", "x-\0", "x-a b", "x-a:", "x-\xe9", "x-" + "(" * 9000])
+def test_a_name_that_is_no_token_is_at_fault(name: str) -> None:
+    fault = header_fault(((name, "v"),))
+    assert "no token" in fault
+    assert fault.isprintable()
+    assert len(fault) < 200
+
+
+def test_headers_are_measured_in_bytes_as_they_travel() -> None:
+    assert header_fault((("x-a1", "\xe9" * 4095),)) == "headers of 8194 bytes exceed the limit of 8192 bytes"
+    assert header_fault((("x-a1", "v" * 8189),)) == "headers of 8193 bytes exceed the limit of 8192 bytes"
+
+
+def test_headers_are_counted() -> None:
+    assert header_fault(tuple((f"x-{n}", "") for n in range(32))) == ""
+    assert header_fault(tuple((f"x-{n}", "") for n in range(33))) == "33 headers exceed the limit of 32"

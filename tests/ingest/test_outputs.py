@@ -87,9 +87,18 @@ def test_only_headers_that_may_pass_do() -> None:
     assert said[0][1].headers == (("content-type", "text/plain"), ("x-own", "1"))
 
 
-@pytest.mark.parametrize("headers", [tuple((f"x-{n}", "") for n in range(33)), (("x-a", "v" * 8192),)])
+@pytest.mark.parametrize(
+    "headers", [tuple((f"x-{n}", "") for n in range(33)), (("x-a", "v" * 8192),), (("x-a", "é" * 4096),)]
+)
 def test_too_many_headers_fail_the_call(headers: tuple[tuple[str, str], ...]) -> None:
     assert "exceed the limit" in why(Output(b"", headers=headers))
+
+
+@pytest.mark.parametrize("header", [("x-a", "1\r\nNats-Rollup: all"), ("x-a\r\n", ""), ("x-a b", "")])
+def test_a_header_that_no_protocol_carries_fails_the_call(header: tuple[str, str]) -> None:
+    text = why(Output(b"good"), Output(b"", headers=(header,)))
+    assert "header 'x-a" in text
+    assert text.isprintable()
 
 
 @pytest.mark.parametrize(
