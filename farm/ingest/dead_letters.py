@@ -140,14 +140,23 @@ class LetterFile:
 
     def _turn_over(self) -> None:
         os.fdatasync(self._fd)
-        lost = self._older.read_bytes().count(b"\n") if self._older.exists() else 0
         fresh = self._path.with_name(self._path.name + ".new")
         fd, size = _open(fresh)
-        self._path.replace(self._older)
-        fresh.replace(self._path)
+        try:
+            if self._path.exists():  # else an earlier attempt moved it, and could make no new one
+                lost = self._older.read_bytes().count(b"\n") if self._older.exists() else 0
+                self._path.replace(self._older)
+                self.discarded += lost
+            fresh.replace(self._path)
+        except OSError:
+            os.close(fd)
+            self._take(*_open(self._path))  # ours may be the older part by now
+            raise
+        self._take(fd, size)
+
+    def _take(self, fd: int, size: int) -> None:
         os.close(self._fd)
         self._fd, self._size = fd, size
-        self.discarded += lost
 
 
 class _Waiting:
@@ -236,10 +245,14 @@ class DeadLetters:
 def _open(path: Path) -> tuple[int, int]:
     """The file and its size; a line that a crash left half written is cut off (its source was never settled)."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    os.fchmod(fd, 0o600)
-    size = os.fstat(fd).st_size
-    tail = os.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES))
-    if tail and not tail.endswith(b"\n"):
-        size -= len(tail) - (tail.rfind(b"\n") + 1)
-        os.ftruncate(fd, size)
+    try:
+        os.fchmod(fd, 0o600)
+        size = os.fstat(fd).st_size
+        tail = os.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES))
+        if tail and not tail.endswith(b"\n"):
+            size -= len(tail) - (tail.rfind(b"\n") + 1)
+            os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        raise
     return fd, size

@@ -100,6 +100,33 @@ def test_a_full_part_becomes_the_older_one_and_the_oldest_letters_go(path: Path)
     assert stat.S_IMODE(older.stat().st_mode) == stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_turn_over_that_fails_half_way_loses_no_letter_and_is_made_good(
+    path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    file = LetterFile(path, part_limit_bytes=1)
+    for n in (1, 2):
+        file.append(letter(id=str(n)), NOW_S)
+    replace, calls = Path.replace, list[Path]()
+
+    def fail_once(source: Path, target: Path) -> Path:
+        calls.append(source)
+        if len(calls) == failing:
+            raise OSError(5, "Input/output error")
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", fail_once)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="Input/output error"):
+        file.append(letter(id="3"), NOW_S)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+    assert path.exists()
+    file.append(letter(id="3"), NOW_S)
+    older = path.with_name("dead-letters.jsonl.1")
+    assert [line["id"] for part in (older, path) for line in lines(part)] == ["2", "3"]
+    assert file.discarded == 1
+
+
 def test_a_file_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(NotPermitted, match="cannot open the dead-letter file"):
