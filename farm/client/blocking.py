@@ -131,7 +131,10 @@ class Farm:
         Args:
           items: taken one by one, as fast as the farm takes them; None says that there is nothing right now.
           patience_s: give up when nothing was accepted for so long.
-          wait: what a full farm refuses is offered again until patience ends; else it counts as refused.
+          wait: what a full farm refuses, and what a restart of ingest left unanswered, is offered again until patience
+            ends; else it counts as refused. What was unanswered may have been taken, and be there twice then: so each
+            item without a key is given a random one, and both copies have the same id, `key-<hash>` (without `wait`
+            an item without a key has a UUIDv7).
           progress: called now and then, with the tally so far.
         """
         return Bulk(self.turn, self._session, iter(items), wait).run(patience_s, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,10 +11,12 @@ from typing import Final
 import msgspec
 
 from farm.client.session import News, Session, Settled
+from farm.errors import BrokerFull
 from farm.wire import relay
 from farm.wire.relay import Accepted, Publish, Refusal
 
 AGAIN_S: Final = (0.01, 0.5)  # how long to leave a full farm alone: at first, and at most
+FEED_LIMIT_BYTES: Final = 1 << 20  # with so much waiting to be sent, the source is left alone
 IDLE_S: Final = 0.02  # how often to look at a source that has nothing right now
 
 
@@ -52,12 +55,18 @@ class Bulk:
         Args:
           turn: waits at most so many seconds for news.
           items: None stands for "nothing right now": what came before it is not held back.
-          wait: what is refused and may be taken later is offered again.
+          wait: what is refused and may be taken later is offered again; so each item is given a key at its first
+            offer, unless it has one: of what went unanswered nobody knows whether it was taken, and a key makes a
+            second copy known by its id.
         """
         self._turn = turn
         self._session = session
         self._items = items
         self._wait = wait
+        self._keys = secrets.token_urlsafe(
+            16
+        )  # what they all begin with: drawn once, for a draw costs more than a hash
+        self._key_count = 0
         self._open: dict[int, Publish] = {}
         self._again: deque[Publish] = deque()
         self._again_s = 0.0  # not before
@@ -99,17 +108,30 @@ class Bulk:
         if self._again and time.monotonic() < self._again_s:
             return  # the farm is full: what is new would be refused as well
         self._idle = False
-        while room > 0:
+        while room > 0 and self._session.waiting_bytes < FEED_LIMIT_BYTES:
             try:
-                item = self._again.popleft() if self._again else next(self._items)
+                item = self._again.popleft() if self._again else self._first_offer()
             except StopIteration:
                 self._dry = True
                 return
             if item is None:
                 self._idle = True
                 return
-            self._open[self._session.publish(item)] = item
+            try:
+                ticket = self._session.publish(item)
+            except BrokerFull:  # one that is larger than all the room there is: it goes once what waits has gone
+                self._again.appendleft(item)
+                self._again_s = time.monotonic() + AGAIN_S[0]
+                return
+            self._open[ticket] = item
             room -= 1
+
+    def _first_offer(self) -> Publish | None:
+        item = next(self._items)
+        if item is None or not self._wait or item.key is not None:
+            return item
+        self._key_count += 1
+        return msgspec.structs.replace(item, key=f"{self._keys}-{self._key_count}")
 
     def _take(self, news: list[News]) -> None:
         tally = self._tally

@@ -110,6 +110,11 @@ class Session:
         return len(self._waiting)
 
     @property
+    def waiting_bytes(self) -> int:
+        """What those take in a batch, at most."""
+        return self._waiting_bytes
+
+    @property
     def unsettled_count(self) -> int:
         """Publishes of which nothing is known yet, the waiting ones included."""
         return len(self._open)

@@ -35,6 +35,7 @@ class StandIn:
     refuse_count: int | None = None  # only the first so many
     take_count: int = 0  # first so many are taken all the same
     deaf: bool = False
+    silent: bool = False  # takes publishes, and gives no answer
     nearest: str | None = None
     status: bytes = b'{"brokers": {}, "components": {}}'
     publishes: list[relay.Publish] = field(default_factory=list)
@@ -73,7 +74,7 @@ class StandIn:
     def reset(self) -> None:
         """Forget what was published; answer as at first."""
         self.refusal, self.refuse_count, self.take_count = None, None, 0
-        self.deaf, self.nearest = False, None
+        self.deaf, self.silent, self.nearest = False, False, None
         self.publishes.clear()
         self.batches.clear()
 
@@ -109,7 +110,9 @@ class StandIn:
                 self.batches.append(len(items))
                 self.holding = not self.held.is_set()
                 assert self.held.wait(60)
-                router.send(client, relay.pack(self._published(router, batch, items)))
+                answer = self._published(router, batch, items)
+                if not self.silent:
+                    router.send(client, relay.pack(answer))
             case relay.Listen():
                 router.send(client, relay.pack(self._listening(client, word)))
             case relay.Grant(listener, count):
