@@ -55,7 +55,12 @@ def fork(child: Launch) -> tuple[int, int]:
             _live(child, parent, before)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pid, os.pidfd_open(pid)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # nobody would ever hear of its end
+        os.waitpid(pid, 0)
+        raise
 
 
 def _live(child: Launch, parent: int, mask: set[signal.Signals | int]) -> NoReturn:

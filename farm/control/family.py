@@ -78,9 +78,21 @@ class Family:
     def start(self, member: Member) -> Life | None:
         """Fork a member's process and make it known; None when there can be none at present."""
         now_s = time.monotonic()
-        parent_end, child_end = lifeline.pair()
         member.pulse.clear()
         member.pulse.promise(START_S)
+        member.restarts.started(now_s)
+        try:
+            life = member.life = self._fork(member)
+        except OSError as error:  # no memory, too many processes, too many open files: that may pass
+            member.start_at_s = now_s + NO_FORK_S
+            log.get().error("cannot start a process", process=member.name, reason=error.strerror)
+            return None
+        log.get().info("started", process=member.name, pid=life.pid)
+        self._introduce(member, life)
+        return life
+
+    def _fork(self, member: Member) -> Life:
+        parent_end, child_end = lifeline.pair()
         post = Post(
             spec=self._plan.spec,
             rundir=self._plan.rundir,
@@ -94,20 +106,14 @@ class Family:
             listens=dict(member.listens),
             entries=dict(self._plan.entries),
         )
-        member.restarts.started(now_s)
         try:
             pid, pidfd = child.fork(Launch(member.role, post, self._plan.level))
-        except OSError as error:  # no memory, too many processes: that may pass
+        except OSError:
             parent_end.close()
-            member.start_at_s = now_s + NO_FORK_S
-            log.get().error("cannot start a process", process=member.name, reason=error.strerror)
-            return None
+            raise
         finally:
             child_end.close()
-        member.life = Life(pid, pidfd, parent_end, post.id)
-        log.get().info("started", process=member.name, pid=pid)
-        self._introduce(member, member.life)
-        return member.life
+        return Life(pid, pidfd, parent_end, post.id)
 
     def _introduce(self, member: Member, life: Life) -> None:
         if member is self.ingest:
