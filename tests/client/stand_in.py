@@ -141,7 +141,8 @@ class StandIn:
                 answer.refused.append(relay.Refusal(number, *self.refusal))
                 continue
             self.publishes.append(item)
-            one = relay.HeardMessage(message.new_id(), item.subject, item.payload, item.headers, item.reply_to)
+            one_id = message.new_id() if item.key is None else message.keyed_id("0", item.key)
+            one = relay.HeardMessage(one_id, item.subject, item.payload, item.headers, item.reply_to)
             ears = self._hear(one, item.broker or self.brokers[0], heard)
             answer.accepted.append(relay.Accepted(number, one.id, self.triggers, ears, self.nearest))
         for (client, _), word in heard.items():
