@@ -66,7 +66,7 @@ class Circuit:
         self.settlement = Settlement(brokers, clock, self.fail, self._settled)
         self.letters = DeadLetters(letters, self._stored)
         self.last_errors: dict[str, LastError] = {}
-        self.hurried = False
+        self.stopping = False
         self._dispatcher = dispatcher
         self._intake = intake
         self._clock = clock
@@ -113,10 +113,12 @@ class Circuit:
             failed.kind, failed.text, message_id, at.isoformat(timespec="milliseconds")
         )
         verdict = DeadLetter(reason) if reason else judge(failed, record, now_s, self._rng)
+        if self.stopping and isinstance(verdict, RetryAt):
+            verdict = DeadLetter("stopping")  # there is no time to wait, and attempts at once would burn them all
         self._log_failure(record, failed, verdict)
         if isinstance(verdict, RetryAt):
             lane.retried += 1
-            self._dispatcher.retry(record, now_s if self.hurried else verdict.at_s)
+            self._dispatcher.retry(record, verdict.at_s)
         elif isinstance(verdict, DeadLetter):
             self.letters.add([(record, letter_of(record, verdict.reason, failed, at))], now_s)
             self._mind_letters()

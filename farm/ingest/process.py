@@ -202,14 +202,14 @@ class Ingest:
         self._intake.pause([trigger for trigger in self._intake.triggers if not self._is_volatile(trigger)], QUIET)
 
     def _drain(self, word: Drain) -> None:
-        """Finish: refuse clients, give back what no worker has, and let what cannot be given back not wait for
-        retries.
+        """Finish: refuse clients, give back what no worker has; what cannot be given back has one attempt more, at
+        once, and is then a dead letter.
         """
         self._quiet()
         self._relay.publishing.draining = True
         self._drain_until_s = time.monotonic() + word.seconds
         self._give_back({trigger.number for trigger in self._intake.triggers if not self._is_volatile(trigger)})
-        self._circuit.hurried = True
+        self._circuit.stopping = True
         self._dispatcher.hurry()
 
     def _see_end(self, now_s: float) -> None:

@@ -20,9 +20,9 @@ DIED_LIMIT: Final = 3
 JITTER: Final = 0.2
 RETRY_LIMIT_S: Final = 3600.0  # a guest may ask for no later attempt than this
 
-# attempts: all used up; died: three workers with it; rejected, output, loop, full: see above and
-# `farm.ingest.settlement`
-Reason = Literal["attempts", "died", "rejected", "output", "loop", "full"]
+# attempts: all used up; died: three workers with it; stopping: farm ended before the next attempt was due; rejected,
+# output, loop, full: see above and `farm.ingest.settlement`
+Reason = Literal["attempts", "died", "rejected", "output", "loop", "full", "stopping"]
 
 
 class Ack(msgspec.Struct, frozen=True):

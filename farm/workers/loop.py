@@ -302,7 +302,7 @@ class Loop:
         """Idle work, a piece at a time: make an instance before a message wants it. False: none is wanted now."""
         if self._link.readable():
             return True
-        self._pulse.promise(max(IDLE_PROMISE_S, *self._deadlines_s.values()) + CALL_GRACE_S)
+        self._pulse.promise(max([IDLE_PROMISE_S, *self._deadlines_s.values()]) + CALL_GRACE_S)
         ticker.entered()
         try:
             return self._components.prepare_next()

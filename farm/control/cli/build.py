@@ -16,6 +16,7 @@ from farm.control.cli.options import App, manifest_path
 from farm.control.prepare import HANDLER_SUFFIX, Built, build_all, error_of, raise_all
 from farm.errors import BadComponent, BadValue, FarmError, Problem, SourceMissing
 from farm.manifest.read import read
+from farm.manifest.review import review
 from farm.spec import ComponentSpec, FarmSpec
 
 WORDS: Final[dict[Built, str]] = {"built": "built", "unchanged": "unchanged", "taken": "nothing to build"}
@@ -62,8 +63,11 @@ def check(app: App = None) -> None:
       farm check
       farm check --app services/orders
     """
-    spec = read(manifest_path(app), os.environ).spec
+    manifest = read(manifest_path(app), os.environ)
+    spec = manifest.spec
     log.configure("warning", "check")
+    for warning in review(manifest):
+        _warn(warning)
     errors: list[FarmError] = []
     for component in spec.components.values():
         try:

@@ -107,8 +107,20 @@ class _Run:
     def many(self, lines: Lines, fd: int) -> int:
         """Publish each line, and say how many were accepted."""
         items = (None if line is None else Publish(self._subject, line, self._broker) for line in lines)
-        with _bar(lines, fd) as progress:
-            tally = self._publish(items, progress)
+        reached = Tally()
+
+        def note(tally: Tally) -> None:
+            nonlocal reached
+            reached = tally
+            if progress is not None:
+                progress(tally)
+
+        try:
+            with _bar(lines, fd) as progress:
+                tally = self._publish(items, note)
+        except KeyboardInterrupt:
+            print(", ".join(self._summary(reached)))
+            raise
         print(", ".join(self._summary(tally)))
         if lines.fault is not None:
             raise lines.fault

@@ -44,6 +44,8 @@ def status(as_json: Json = False, watch: Watch = False, app: App = None) -> int:
         from farm.control.cli import screen
 
         screen.console().print(screen.draw(overview, {}))
+        if any(component.get("dead_lettered") for component in (overview.components or {}).values()):
+            print(f"\ndead letters are kept in {rundir.dead_letters}")
     return exit_code(overview)
 
 
