@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import time
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ PAYLOAD_LIMIT_BYTES: Final = 1 << 20
 HEADER_COUNT_LIMIT: Final = 32
 HEADERS_LIMIT_BYTES: Final = 8192
 HOPS_LIMIT: Final = 16
+NUMBER_LIMIT: Final = 15  # digits after the # of a key
 
 # What a client or a guest may put into a message's headers: CloudEvents, W3C trace context, and its own as x-*.
 PASSED_NAMES: Final = frozenset({"content-type", "traceparent", "tracestate"})
@@ -32,7 +34,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What travels from a publisher to triggers and listeners.
 
     id is the same for every attempt at the message; cause is the id of the message whose handling made this one
-    (empty: a client's); hops counts how many components stand between it and the first cause.
+    (empty: a client's); hops counts how many components stand between it and the first cause. dedup: a server that can
+    is to store only one message with it; empty: every one.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reply_to: str | None = None
     cause: str = ""
     hops: int = 0
+    dedup: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -90,10 +94,34 @@ def new_id() -> str:
 
 
 def keyed_id(caller: str, key: str) -> str:
-    """The id of a message that came with an Idempotency-Key: the same key from the same caller, the same id."""
-    return "key-" + hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()[:32]
+    """The id of a message that came with an Idempotency-Key: the same key from the same caller, the same id.
+
+    A key that ends in "#" and a number has an id that ends in it, after the hash of what is before: who publishes
+    many under one key pays for one hash.
+    """
+    stem, mark, number = key.rpartition("#")
+    if mark and number.isdecimal() and number.isascii() and len(number) <= NUMBER_LIMIT:
+        return f"key-{_digest(caller, stem)}-{number}"
+    return "key-" + _digest(caller, key)
+
+
+@lru_cache(maxsize=256)
+def _digest(caller: str, key: str) -> str:
+    return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()[:32]
 
 
 def output_id(parent: str, component: str, index: int) -> str:
     """The id of the `index`-th output (from 0) of a component for one message: the same at every attempt."""
     return f"{parent}:{component}:{index}"
+
+
+def dedup_id(source_id: str, component: str, index: int, message: Message) -> str:
+    """What a server knows the `index`-th output of a component for one message of a source by.
+
+    The same at every attempt that answers the same; a guest that answers differently is another message, which the
+    first one's id would have swallowed. Empty where the source has no id.
+    """
+    if not source_id:
+        return ""
+    digest = hashlib.sha256(message.subject.encode() + b"\0" + message.payload).hexdigest()[:16]
+    return f"{source_id}:{component}:{index}:{digest}"

@@ -25,6 +25,9 @@ def test_the_same_key_of_the_same_caller_is_the_same_id_and_of_another_caller_is
     assert keyed_id("uid 1", "order-7") == keyed_id("uid 1", "order-7")
     assert keyed_id("uid 1", "order-7") != keyed_id("uid 2", "order-7")
     assert keyed_id("ab", "c") != keyed_id("a", "bc")
+    assert keyed_id("uid 1", "order#7") != keyed_id("uid 1", "order#8")
+    assert keyed_id("uid 1", "order#7") != keyed_id("uid 2", "order#7")
+    assert keyed_id("uid 1", "order#7").endswith("-7")
 
 
 def test_an_output_has_the_same_id_at_every_attempt() -> None:

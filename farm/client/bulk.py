@@ -16,6 +16,8 @@ from farm.wire import relay
 from farm.wire.relay import Accepted, Publish, Refusal
 
 AGAIN_S: Final = (0.01, 0.5)  # how long to leave a full farm alone: at first, and at most
+SPAN: Final = (32, (relay.WINDOW + 2) * relay.BATCH_COUNT_LIMIT)  # how many may be unanswered: at least, and at most
+GROWTH: Final = 0.25  # of the span, for each one accepted
 FEED_LIMIT_BYTES: Final = 1 << 20  # with so much waiting to be sent, the source is left alone
 IDLE_S: Final = 0.02  # how often to look at a source that has nothing right now
 
@@ -71,6 +73,8 @@ class Bulk:
         self._again: deque[Publish] = deque()
         self._again_s = 0.0  # not before
         self._pause_s = AGAIN_S[0]
+        self._span: float = SPAN[1]
+        self._gained = 0  # accepted since the last pause began
         self._dry = False
         self._idle = False
         self._tally = Tally()
@@ -99,12 +103,11 @@ class Bulk:
     def _patient_s(self) -> float:
         if self._idle:
             return IDLE_S
-        if not self._again:
-            return 1.0
-        return max(0.0, self._again_s - time.monotonic())
+        left_s = self._again_s - time.monotonic()
+        return left_s if self._again and left_s > 0 else 1.0
 
     def _feed(self) -> None:
-        room = 2 * relay.BATCH_COUNT_LIMIT - self._session.waiting_count
+        room = min(2 * relay.BATCH_COUNT_LIMIT - self._session.waiting_count, int(self._span) - len(self._open))
         if self._again and time.monotonic() < self._again_s:
             return  # the farm is full: what is new would be refused as well
         self._idle = False
@@ -131,7 +134,7 @@ class Bulk:
         if item is None or not self._wait or item.key is not None:
             return item
         self._key_count += 1
-        return msgspec.structs.replace(item, key=f"{self._keys}-{self._key_count}")
+        return msgspec.structs.replace(item, key=f"{self._keys}#{self._key_count}")
 
     def _take(self, news: list[News]) -> None:
         tally = self._tally
@@ -143,16 +146,27 @@ class Bulk:
                 tally.accepted += 1
                 tally.unmatched += not (outcome.triggers or outcome.listeners)
                 tally.last = receipt_of(outcome, item.broker or one.broker)
-                self._pause_s = AGAIN_S[0]
+                self._gained += 1
+                self._span = min(SPAN[1], self._span + GROWTH)
                 continue
             tally.refusal = outcome
             if self._wait and outcome.retry:
-                if not self._again:
-                    self._again_s = time.monotonic() + self._pause_s
-                    self._pause_s = min(AGAIN_S[1], self._pause_s * 2)
                 self._again.append(item)
+                self._leave_alone()
             else:
                 tally.refused += 1
+
+    def _leave_alone(self) -> None:
+        """Pause, unless there is a pause already. Afterwards about as much is offered as was taken since the last one:
+        what a full farm refuses costs it as much as what it takes.
+        """
+        now_s = time.monotonic()
+        if now_s < self._again_s:
+            return
+        self._pause_s = AGAIN_S[0] if self._gained else min(AGAIN_S[1], self._pause_s * 2)
+        self._again_s = now_s + self._pause_s
+        self._span = max(SPAN[0], min(self._span, self._gained))
+        self._gained = 0
 
 
 def receipt_of(accepted: Accepted, broker: str) -> Receipt:

@@ -32,6 +32,17 @@ class _Batch:
         self.left = left
 
 
+class _Part:
+    """What of a batch goes to one broker; places: where in the batch."""
+
+    __slots__ = ("broker", "messages", "places")
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.places: list[int] = []
+        self.messages: list[Message] = []
+
+
 class Publishing:
     """Takes batches of publishes."""
 
@@ -51,56 +62,62 @@ class Publishing:
           caller: who asks: what makes an Idempotency-Key its own.
         """
         batch = _Batch(word.batch, self._first, len(word.items))
-        by_broker: dict[Broker, tuple[list[int], list[Message]]] = {}
+        refused = batch.answer.refused
+        parts: dict[str, _Part] = {}
         for place, item in enumerate(word.items):
+            name = item.broker or self._first
+            part = parts.get(name)
             try:
-                broker, message = self._prepare(caller, item)
+                if part is None:
+                    part = parts[name] = _Part(self._broker(name))
+                message = self._message(caller, item)
             except FarmError as error:
-                batch.answer.refused.append(_refusal(place, error))
-                batch.left -= 1
+                if part is not None:
+                    part.broker.counters.refused += 1
+                refused.append(_refusal(place, error))
                 continue
-            places, messages = by_broker.setdefault(broker, ([], []))
-            places.append(place)
-            messages.append(message)
+            part.places.append(place)
+            part.messages.append(message)
+        batch.left -= len(refused)
         if not batch.left:
             done(batch.answer)
-        for broker, (places, messages) in by_broker.items():
-            broker.publish(messages, self._answer_to(batch, (broker, places, messages), done))
+        for part in parts.values():
+            if part.messages:
+                part.broker.publish(part.messages, self._answer_to(batch, part, done))
 
-    def _prepare(self, caller: str, item: Publish) -> tuple[Broker, Message]:
-        name = item.broker or self._first
+    def _broker(self, name: str) -> Broker:
         broker = self._brokers.get(name)
         if broker is None:
             raise UnknownBroker(suggestion(name, self._brokers))
-        try:
-            return broker, self._message(caller, item)
-        except FarmError:
-            broker.counters.refused += 1
-            raise
+        return broker
 
     def _message(self, caller: str, item: Publish) -> Message:
         if self.draining:
             raise BrokerUnavailable(Problem("the farm is stopping"))
+        message_id = new_id() if item.key is None else keyed_id(caller, item.key)
+        if item.reply_to is None and not item.headers:
+            return Message(message_id, item.subject, item.payload)
         if item.reply_to is not None:
             validate(item.reply_to)
-        headers: Headers = passed(item.headers) if item.headers else ()
+        headers: Headers = passed(item.headers)
         if why := header_fault(headers):
             raise InputError(Problem("headers that may not travel", why=why))
-        message_id = new_id() if item.key is None else keyed_id(caller, item.key)
         return Message(message_id, item.subject, item.payload, headers, item.reply_to)
 
     def _answer_to(
-        self, batch: _Batch, part: tuple[Broker, list[int], list[Message]], done: Callable[[Answer], None]
+        self, batch: _Batch, part: _Part, done: Callable[[Answer], None]
     ) -> Callable[[Sequence[Published | Refused]], None]:
-        broker, places, messages = part
+        broker = part.broker
 
         def answered(answers: Sequence[Published | Refused]) -> None:
             accepted, refused = batch.answer.accepted, batch.answer.refused
-            for place, message, answer in zip(places, messages, answers, strict=True):
-                if isinstance(answer, Published):
-                    accepted.append(self._accepted(place, broker, message, answer))
-                else:
+            for place, message, answer in zip(part.places, part.messages, answers, strict=True):
+                if not isinstance(answer, Published):
                     refused.append(_refusal(place, answer))
+                elif answer.triggers and not answer.listeners:
+                    accepted.append(Accepted(place, message.id, answer.triggers, 0))
+                else:
+                    accepted.append(self._accepted(place, broker, message, answer))
             batch.left -= len(answers)
             if not batch.left:
                 done(batch.answer)

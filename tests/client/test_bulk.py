@@ -9,7 +9,7 @@ from farm.client import bulk
 from farm.client.blocking import Farm
 from farm.client.bulk import Bulk
 from farm.client.session import News, Session
-from farm.wire.relay import Publish
+from farm.wire.relay import Accepted, Publish, Published, Publishes, Refusal
 from tests.client.stand_in import StandIn, rundir_in
 
 
@@ -89,3 +89,41 @@ def test_what_has_a_key_keeps_it(farm: Farm, ingest: StandIn) -> None:
 def test_what_is_offered_once_needs_no_key(farm: Farm, ingest: StandIn) -> None:
     farm.publish_many([Publish("n.x", b"")], wait=False)
     assert [one.key for one in ingest.publishes] == [None]
+
+
+def test_a_full_farm_is_offered_about_as_much_as_it_takes() -> None:
+    """A farm with room for 100 at a time: what it must refuse stays in proportion to what it takes."""
+    session = Session()
+    offered = 0
+
+    def turn(wait_s: float) -> list[News]:
+        nonlocal offered
+        news: list[News] = []
+        room = 100
+        for word in session.outgoing():
+            assert isinstance(word, Publishes)
+            offered += len(word.items)
+            places = range(len(word.items))
+            taken = [Accepted(place, "id", 1, 0) for place in places[:room]]
+            refused = [Refusal(place, "broker_full", "full", retry=True) for place in places[room:]]
+            room = max(0, room - len(word.items))
+            news += session.hear(Published(word.batch, taken, refused, "test"))
+        clock.now_s += wait_s
+        return news
+
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Clock()
+        patch.setattr(bulk, "time", clock)
+        tally = Bulk(turn, session, (Publish("n.x", b"") for _ in range(20_000)), wait=True).run(30.0, None)
+    assert tally.accepted == 20_000
+    assert offered < 1.5 * 20_000
+
+
+class Clock:
+    """Stands in for the module `time` where nothing but waiting takes any."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
