@@ -8,10 +8,12 @@ A spec holds no secret, only where one is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from farm.errors import BadValue, Problem
 from farm.subject import Grammar
 from farm.units import Duration, Name, Size, Whole
 
@@ -67,17 +69,121 @@ class GatewaySpec(Table):
 
 
 @dataclass(frozen=True)
-class MemorySpec(Table):
-    """`[brokers.NAME]` with `type = "memory"`: lives in the ingest process."""
+class Abilities:
+    """What brokers of a type can keep; a setting that asks for more is refused when the manifest is read.
+
+    headers: messages carry headers, and with them hops and trace context. replies: and a subject for the answer.
+    queues: `queue = {topic, group}`; queue_wildcards: its topic may have wildcards. settles: a message is the
+    server's until its outputs are confirmed, and comes again when farm dies. confirms: what is published is stored.
+    """
+
+    headers: bool = True
+    replies: bool = True
+    queues: bool = True
+    queue_wildcards: bool = True
+    settles: bool = False
+    confirms: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one table although each of its values is good. key: the one that is to blame, dotted."""
+
+    key: str
+    why: str
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class Secret(Table):
+    """Where a secret is: in a file or in an environment variable. Never the secret itself."""
+
+    file: Annotated[
+        Path | None,
+        Key(
+            "A file that holds it and nothing else (but for the end of its line), readable by nobody but farm's user.",
+            '"/run/secrets/password"',
+            absent="it is in a variable",
+        ),
+    ] = None
+    env: Annotated[str | None, Key("A variable that holds it.", '"BROKER_PASSWORD"', absent="it is in a file")] = None
+
+    def __post_init__(self) -> None:
+        """Raises: BadValue: it is in two places, or in none."""
+        if (self.file is None) == (not self.env):
+            raise BadValue(Problem("a secret is in one place", todo='Write { file = ".." } or { env = ".." }'))
+
+
+@dataclass(frozen=True)
+class TlsSpec(Table):
+    """`tls = {..}` of a broker: what farm believes and who it is. `{}`: TLS with the authorities of the system."""
+
+    ca: Annotated[
+        Path | None,
+        Key("PEM file of the authorities to believe.", '"ca.pem"', absent="those of the system"),
+    ] = None
+    certificate: Annotated[
+        Path | None, Key("PEM file of farm's own certificate.", '"farm.pem"', absent="farm shows none")
+    ] = None
+    key: Annotated[
+        Path | None, Key("PEM file of the key of `certificate`.", '"farm.key"', absent="it is in the same file")
+    ] = None
+
+
+@dataclass(frozen=True)
+class BrokerSpec(Table):
+    """`[brokers.NAME]`: what every type of broker has. A type is a subclass, `kw_only` where it has required keys.
+
+    libraries: modules that its code imports, imported before the first fork where a manifest has the type; none of
+    them may start a thread or a loop.
+    """
+
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     name: str
-    type: Annotated[Literal["memory"], Key("What kind of broker this is.", '"memory"')] = "memory"
+    type: Annotated[str, Key("What kind of broker this is.", '"memory"')]
     gateway: Annotated[
         GatewaySpec | None,
         Key("Publish and subscribe over HTTP and WebSockets.", "{ port = 3005 }", absent="no listener"),
     ] = None
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can keep, with these settings."""
+        return Abilities()
+
+    @property
+    def grammar(self) -> Grammar:
+        """What wildcards mean in its topics."""
+        return "nats"
+
+    @property
+    def at(self) -> str:
+        """Where its server is, for people: no userinfo."""
+        return ""
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong between its settings."""
+        yield from ()
+
+
+@dataclass(frozen=True)
+class ServerSpec(BrokerSpec):
+    """A broker that is a server of its own, which may be away."""
+
+    required: Annotated[
+        bool,
+        Key("Whether farm ends (exit code 69) when the server is not there at start; else it tries again.", "true"),
+    ] = False
+
+
+@dataclass(frozen=True)
+class MemorySpec(BrokerSpec):
+    """`[brokers.NAME]` with `type = "memory"`: lives in the ingest process."""
+
+    type: Annotated[Literal["memory"], Key("What kind of broker this is.", '"memory"')] = "memory"
     wildcards: Annotated[
-        Grammar,
+        Literal["reference", "nats"],
         Key(
             'What `*` means in a topic: "reference": any run of characters, dots included; "nats": one token, and `>` '
             "one or more at the end.",
@@ -85,8 +191,10 @@ class MemorySpec(Table):
         ),
     ] = "reference"
 
-
-BrokerSpec = MemorySpec
+    @property
+    def grammar(self) -> Grammar:
+        """That of `wildcards`."""
+        return self.wildcards
 
 
 @dataclass(frozen=True)
@@ -98,11 +206,25 @@ class PublishSpec(Table):
 
 
 @dataclass(frozen=True)
+class QueueSpec(Table):
+    """`queue = {..}` of a trigger: of all that have the same topic and group, in any farm, one gets each message."""
+
+    topic: Annotated[str, Key("Which subjects, in the broker's wildcards.", '"orders.*"')]
+    group: Annotated[str, Name(), Key("Name of the group.", '"billing"')]
+
+
+@dataclass(frozen=True)
 class TriggerSpec(Table):
-    """One entry of `triggers`: the component runs on what `broker` carries on subjects that match `topic`."""
+    """One entry of `triggers`: the component runs on what `broker` carries on subjects that match.
+
+    The manifest has either `topic` or `queue`; here topic is that of a queue too.
+    """
 
     broker: Annotated[str, Key("Name of the broker to listen to.", '"test"')]
-    topic: Annotated[str, Key("Which subjects, in the broker's wildcards.", '"hello.*"')]
+    topic: Annotated[
+        str,
+        Key("Which subjects, in the broker's wildcards; every message comes.", '"hello.*"', absent="there is `queue`"),
+    ] = ""
     publish: Annotated[
         PublishSpec | None,
         Key(
@@ -118,6 +240,25 @@ class TriggerSpec(Table):
         tuple[Annotated[float, Duration("1ms", "1h")], ...],
         Key("How long to wait before each retry, give or take a fifth; the last one is used again.", '["200ms", "1s"]'),
     ] = (0.2, 1.0, 5.0, 25.0)
+    queue: Annotated[
+        QueueSpec | None,
+        Key(
+            "In place of `topic`: share messages with all triggers of this topic and group, in this farm and in "
+            "others at the same server; each message comes once.",
+            '{ topic = "orders.*", group = "billing" }',
+            absent="there is `topic`",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Take the topic of the queue."""
+        if self.queue is not None and not self.topic:
+            object.__setattr__(self, "topic", self.queue.topic)
+
+    @property
+    def group(self) -> str:
+        """The queue's; empty: every message of the topic comes."""
+        return self.queue.group if self.queue is not None else ""
 
 
 @dataclass(frozen=True)

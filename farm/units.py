@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from farm.errors import BadValue, Problem, printable
 
@@ -181,6 +182,54 @@ class Name:
 
     def __get_pydantic_json_schema__(self, core: object, handler: object) -> Schema:
         return {"type": "string", "pattern": NAME_PATTERN}
+
+
+@dataclass(frozen=True)
+class Url:
+    """The address of a server: one of these schemes, a host (with `bare`, that alone will do), and no password.
+
+    A password that was read with the manifest would be in the memory of every process of the farm.
+    """
+
+    schemes: tuple[str, ...]
+    bare: bool = False
+
+    def parse(self, value: object) -> str:
+        """The URL itself. Raises BadValue, with nothing in it that may be a secret."""
+        if not isinstance(value, str) or not value or not value.isprintable() or " " in value:
+            raise BadValue(Problem("it is no URL", todo=self._todo()))
+        text = value if "://" in value or not self.bare else f"{self.schemes[0]}://{value}"
+        try:
+            parts = urlsplit(text)
+            _ = parts.port  # raises for one that is no number
+        except ValueError as error:
+            raise BadValue(Problem("it is no URL", todo=self._todo())) from error
+        if parts.scheme not in self.schemes:
+            why = f"its scheme is none of {', '.join(self.schemes)}"
+            raise BadValue(Problem("it is no URL for this type", why=why, todo=self._todo()))
+        if parts.password is not None or "password=" in parts.query:
+            todo = 'Leave it out, and write password = { file = ".." } or { env = ".." }'
+            raise BadValue(Problem("there is a password in it", todo=todo))
+        if not parts.hostname and not parts.path:
+            raise BadValue(Problem("there is no host in it", todo=self._todo()))
+        return value
+
+    def _todo(self) -> str:
+        return f"Write it like {self.schemes[0]}://host"
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Schema:
+        return _validated_by(self.parse)
+
+    def __get_pydantic_json_schema__(self, core: object, handler: object) -> Schema:
+        return {"type": "string", "minLength": 1}
+
+
+def address_of(url: str) -> str:
+    """Where a server is, for people: its URL without userinfo and query."""
+    scheme, separator, rest = url.rpartition("://")
+    rest = rest.partition("?")[0]
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _out_of_range(value: object, least: str, most: str) -> BadValue:

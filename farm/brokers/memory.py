@@ -16,8 +16,8 @@ from typing import Final
 from farm import log
 from farm.broker import (
     Broker,
-    BrokerState,
     Delivery,
+    Home,
     OnDeliveries,
     OnMessages,
     PublishDone,
@@ -27,7 +27,7 @@ from farm.broker import (
 )
 from farm.errors import BrokerFull, Problem
 from farm.message import Message
-from farm.spec import MemorySpec
+from farm.spec import BrokerSpec
 from farm.subject import Matcher, compile_filter
 
 QUEUE_LIMIT: Final = 10_000
@@ -73,10 +73,9 @@ class MemoryBroker(Broker):
 
     volatile = True
 
-    def __init__(self, spec: MemorySpec) -> None:
+    def __init__(self, spec: BrokerSpec, home: Home | None = None) -> None:
         super().__init__(spec.name)
-        self.grammar = spec.wildcards
-        self._state: BrokerState = "connecting"
+        self.grammar = spec.grammar
         self._queues: dict[int, _Queue] = {}
         self._listeners: dict[int, _Listener] = {}
         self._routes: OrderedDict[str, _Route] = OrderedDict()
@@ -85,22 +84,17 @@ class MemoryBroker(Broker):
         self._waiting_count = 0
         self._handed = 0
 
-    @property
-    def state(self) -> BrokerState:
-        """Up from start to close."""
-        return self._state
-
     def waiting_for(self, trigger: int) -> int:
         """Messages in a trigger's queue."""
         return len(self._queues[trigger].waiting)
 
     async def start(self) -> None:
         """There is nothing to reach."""
-        self._state = "up"
+        self._became("up")
 
     async def close(self) -> None:
         """Forget everything; what was not settled is lost, and said."""
-        self._state = "down"
+        self._became("down")
         lost = self._waiting_count + self._handed
         self.counters.dropped += lost
         if lost:

@@ -106,7 +106,7 @@ class Routes:
             return _text(400, NO_WEBSOCKETS)
         _check_upgrade(request)
         try:
-            subject.validate_filter(pattern, served.broker.wildcards)
+            subject.validate_filter(pattern, served.broker.grammar)
             channel = await served.hub.enter(served.broker.name, pattern, form)
         except FarmError as error:
             raise problem_of(error) from error

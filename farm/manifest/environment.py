@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final, cast
 
-from farm.errors import Problem
+from farm.errors import BadValue, Problem
 from farm.manifest.keys import Setting, Table, as_table, broker_table, dotted, settings_of
 from farm.manifest.lines import KeyPath
-from farm.spec import AppSpec, ComponentSpec
+from farm.spec import AppSpec, BrokerSpec, ComponentSpec
 
 PREFIX: Final = "FARM_"
 
@@ -113,10 +113,18 @@ def _targets(table: Table) -> dict[str, _Target]:
     targets: dict[str, _Target] = {}
     _collect(targets, ("app",), AppSpec, table.get("app"))
     for name, broker in as_table(table.get("brokers")).items():
-        _collect(targets, ("brokers", name), broker_table(as_table(broker).get("type")), broker)
+        _collect(targets, ("brokers", name), _table_of(broker), broker)
     for name, component in as_table(table.get("components")).items():
         _collect(targets, ("components", name), ComponentSpec, component)
     return targets
+
+
+def _table_of(broker: object) -> type:
+    """Its dataclass; of a type that is not there, which is an error of its own, the keys that every broker has."""
+    try:
+        return broker_table(broker) or BrokerSpec
+    except BadValue:
+        return BrokerSpec
 
 
 def _collect(targets: dict[str, _Target], path: KeyPath, of: type, given: object) -> None:

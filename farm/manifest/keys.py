@@ -1,7 +1,7 @@
 """Which keys farm.toml may have, read off the dataclasses of `farm.spec`; no list of them stands anywhere else.
 
 [app]                AppSpec
-[brokers.NAME]       the dataclass that `type` names: BROKERS
+[brokers.NAME]       the dataclass that `type` names, by `farm.registry`
 [components.NAME]    ComponentSpec
 """
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from farm.manifest.lines import KeyPath
-from farm.spec import AppSpec, ComponentSpec, FarmSpec, Key, MemorySpec, key_of
+from farm.registry import options_of
+from farm.spec import AppSpec, BrokerSpec, ComponentSpec, FarmSpec, Key, MemorySpec, key_of
 from farm.units import Duration, Size, Whole, format_duration, format_size
 
 Table = dict[str, Any]  # a table of TOML, as tomllib has it
 Kind = Literal["text", "value", "list", "open", "table", "tables"]
 
-BROKERS: Final[Mapping[str, type]] = types.MappingProxyType({"memory": MemorySpec})
 SECTIONS: Final[Mapping[str, str]] = types.MappingProxyType(
     {
         "app": "The farm itself.",
@@ -57,6 +57,8 @@ class Setting:
 
     def shown(self, value: object) -> object:
         """A field's value as farm.toml would have it: 134217728 -> "128MiB"."""
+        if self.key.absent and value == "":
+            return None
         if isinstance(value, tuple):
             return [self.shown(element) for element in cast("tuple[object, ...]", value)]
         if isinstance(self.unit, Duration) and isinstance(value, (int, float)):
@@ -74,9 +76,13 @@ def settings_of(table: type) -> Mapping[str, Setting]:
     return types.MappingProxyType({each.name: each for each in found if each is not None})
 
 
-def broker_table(type_name: object) -> type:
-    """The dataclass of a broker's type; of one that does not exist, the nearest to nothing: the memory broker's."""
-    return BROKERS.get(type_name, MemorySpec) if isinstance(type_name, str) else MemorySpec
+def broker_table(broker: object) -> type[BrokerSpec] | None:
+    """The dataclass that reads a broker's table, by its type; None: there is no such type.
+
+    Raises: BadValue: an installed package has it, and it is unusable.
+    """
+    type_name = as_table(broker).get("type", MemorySpec.type)
+    return options_of(type_name) if isinstance(type_name, str) else None
 
 
 def _setting(field: Field[Any], hint: Any) -> Setting | None:
@@ -88,6 +94,8 @@ def _setting(field: Field[Any], hint: Any) -> Setting | None:
     default: object = field.default if field.default is not MISSING else None
     if field.default_factory is not MISSING:
         default = field.default_factory()
+    if key.absent and default == "":
+        default = None  # nothing is written like this
     no_default = field.default is MISSING and field.default_factory is MISSING
     kind, table, inner_notes = _kind(bare)
     unit = next((note for note in (*notes, *inner_notes) if isinstance(note, (Duration, Size, Whole))), None)

@@ -57,7 +57,7 @@ def _feeds(spec: FarmSpec, giver: _Trigger, taker: _Trigger) -> bool:
     publish = giver.spec.publish
     if publish is None or publish.broker != taker.spec.broker:
         return False
-    return compile_filter(taker.spec.topic, spec.brokers[publish.broker].wildcards)(publish.subject)
+    return compile_filter(taker.spec.topic, spec.brokers[publish.broker].grammar)(publish.subject)
 
 
 def _way_back(start: str, feeds: dict[str, list[str]]) -> list[str]:

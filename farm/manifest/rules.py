@@ -10,8 +10,9 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -20,14 +21,19 @@ from farm.manifest.document import Finding
 from farm.manifest.keys import Table, as_table, dotted
 from farm.manifest.lines import KeyPath
 from farm.spec import GatewaySpec
-from farm.subject import validate, validate_filter
+from farm.subject import Grammar, validate, validate_filter
 
 SOURCES: Final = (".py", ".wasm")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-def check(table: Table, folder: Path) -> Iterator[Finding]:
-    """Every rule that a manifest breaks. `folder` is what its relative names are relative to."""
+def check(table: Table, folder: Path, grammars: Mapping[str, Grammar]) -> Iterator[Finding]:
+    """Every rule that a manifest breaks.
+
+    Args:
+      folder: what its relative names are relative to.
+      grammars: of those brokers that are as they should be.
+    """
     brokers = as_table(table.get("brokers"))
     yield from _check_gateways(brokers)
     for name, component in as_table(table.get("components")).items():
@@ -35,7 +41,7 @@ def check(table: Table, folder: Path) -> Iterator[Finding]:
         given = as_table(component)
         yield from _check_source(path, given, folder)
         for index, trigger in enumerate(_list(given, "triggers")):
-            yield from _check_trigger((*path, "triggers", index), as_table(trigger), brokers)
+            yield from _check_trigger((*path, "triggers", index), as_table(trigger), brokers, grammars)
         for index, glob in enumerate(_list(given, "watch")):
             if isinstance(glob, str) and (not glob or glob.startswith("/") or "\0" in glob):
                 here = (*path, "watch", index)
@@ -115,12 +121,20 @@ def _missing(path: KeyPath, what: str, source: Path) -> Finding:
     return Finding(path, what, f"{dotted(path)} names it", todo, missing=True)
 
 
-def _check_trigger(path: KeyPath, trigger: Table, brokers: Table) -> Iterator[Finding]:
-    name, topic = trigger.get("broker"), trigger.get("topic")
+def _check_trigger(path: KeyPath, trigger: Table, brokers: Table, grammars: Mapping[str, Grammar]) -> Iterator[Finding]:
+    name = trigger.get("broker")
     yield from _check_broker((*path, "broker"), name, tuple(brokers))
-    if isinstance(topic, str):
-        nats = isinstance(name, str) and as_table(brokers.get(name)).get("wildcards") == "nats"
-        yield from _check_subject((*path, "topic"), lambda: validate_filter(topic, "nats" if nats else "reference"))
+    if "topic" in trigger and "queue" in trigger:
+        here = (*path, "queue")
+        yield Finding(here, f"bad {dotted(here)}", "the trigger has a topic already", "Write topic or queue")
+    elif "topic" not in trigger and "queue" not in trigger:
+        here = (*path, "topic")
+        yield Finding(here, f"{dotted(here)} is missing", todo='Write topic = "hello.*", or a queue')
+    grammar: Grammar = grammars.get(str(name), "reference")
+    queue = as_table(trigger.get("queue"))
+    for here, topic in (("topic",), trigger.get("topic")), (("queue", "topic"), queue.get("topic")):
+        if isinstance(topic, str):
+            yield from _check_subject((*path, *here), partial(validate_filter, topic, grammar))
     if trigger.get("backoff") == []:
         here = (*path, "backoff")
         yield Finding(here, f"bad {dotted(here)}", "it is empty", 'Write at least one wait, such as ["1s"]')

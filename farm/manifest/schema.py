@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from farm.manifest.keys import BROKERS, SECTIONS, Setting, settings_of
+from farm.manifest.keys import SECTIONS, Setting, settings_of
+from farm.registry import broker_types, options_of
 from farm.spec import AppSpec, ComponentSpec
 from farm.units import NAME_PATTERN
 
@@ -23,8 +24,8 @@ Schema = dict[str, Any]
 
 def schema() -> Schema:
     """The schema of a whole manifest."""
-    tables = _tables_under(AppSpec, *BROKERS.values(), ComponentSpec)
-    brokers = [_reference(table) for table in BROKERS.values()]
+    types = {name: table for name in broker_types() if (table := options_of(name)) is not None}
+    tables = _tables_under(AppSpec, *types.values(), ComponentSpec)
     return {
         "$schema": DIALECT,
         "title": "farm.toml",
@@ -33,7 +34,7 @@ def schema() -> Schema:
         "properties": {
             "app": {"description": SECTIONS["app"], **_reference(AppSpec)},
             "brokers": {
-                **_by_name(SECTIONS["brokers"], brokers[0] if len(brokers) == 1 else {"oneOf": brokers}),
+                **_by_name(SECTIONS["brokers"], _by_type(types)),
                 "minProperties": 1,
             },
             "components": _by_name(SECTIONS["components"], _reference(ComponentSpec)),
@@ -41,6 +42,17 @@ def schema() -> Schema:
         "required": ["app", "brokers"],
         "additionalProperties": False,
         "$defs": {table.__name__: _table(table) for table in tables},
+    }
+
+
+def _by_type(types: Mapping[str, type]) -> Schema:
+    """A broker's table, by what its `type` says; without one it is the first. An editor tells what is wrong where."""
+    first, *others = types
+    conditions: Schema = {name: {"properties": {"type": {"const": name}}, "required": ["type"]} for name in others}
+    conditions[first] = {"properties": {"type": {"const": first}}}
+    return {
+        "properties": {"type": {"enum": list(types)}},
+        "allOf": [{"if": conditions[name], "then": _reference(table)} for name, table in types.items()],
     }
 
 

@@ -16,9 +16,10 @@ from pydantic_core import ErrorDetails
 
 from farm.errors import BadValue
 from farm.manifest.document import Finding
-from farm.manifest.keys import BROKERS, SECTIONS, Setting, Table, as_table, broker_table, dotted, settings_of
+from farm.manifest.keys import SECTIONS, Setting, Table, as_table, broker_table, dotted, settings_of
 from farm.manifest.lines import KeyPath
-from farm.spec import AppSpec, BrokerSpec, ComponentSpec
+from farm.registry import broker_types
+from farm.spec import AppSpec, BrokerSpec, ComponentSpec, Secret
 from farm.units import Name
 
 
@@ -47,13 +48,21 @@ class Shape:
             self.app = cast("AppSpec", app)
 
     def _read_broker(self, name: str, broker: object) -> None:
-        type_name = as_table(broker).get("type", "memory")
-        if not isinstance(type_name, str) or type_name not in BROKERS:
-            self.findings.append(_unknown_type(("brokers", name, "type"), type_name))
+        path: KeyPath = ("brokers", name, "type")
+        try:
+            table = broker_table(broker)
+        except BadValue as error:
+            self._refused(path, f"bad {dotted(path)}", error)
             return
-        spec = self._validated(("brokers", name), broker_table(type_name), broker, name=name)
+        if table is None:
+            self.findings.append(_unknown_type(path, as_table(broker).get("type")))
+            return
+        spec = self._validated(("brokers", name), table, broker, name=name)
         if spec is not None:
             self.brokers[name] = cast("BrokerSpec", spec)
+            for fault in self.brokers[name].faults():
+                here = ("brokers", name, *fault.key.split("."))
+                self.findings.append(Finding(here, f"bad {dotted(here)}", fault.why, fault.todo))
 
     def _read_component(self, name: str, component: object) -> None:
         _fill_publish(as_table(component))
@@ -149,8 +158,9 @@ def _meant(name: str, known: Mapping[str, str], settings: Mapping[str, Setting])
 
 
 def _unknown_type(path: KeyPath, type_name: object) -> Finding:
-    close = get_close_matches(str(type_name).lower(), list(BROKERS), n=1, cutoff=0.5)
-    todo = f'Did you mean "{close[0]}"?' if close else f"The types are {', '.join(BROKERS)}"
+    types = broker_types()
+    close = get_close_matches(str(type_name).lower(), types, n=1, cutoff=0.5)
+    todo = f'Did you mean "{close[0]}"?' if close else f"The types are {', '.join(types)}"
     return Finding(path, f"unknown type {_shown(type_name)} of broker {path[1]}", todo=todo)
 
 
@@ -175,6 +185,9 @@ def _finding(path: KeyPath, of: type, details: ErrorDetails) -> Finding:
             why = f"it is {_kind_of(given)}, not a string"
         case "tuple_type":
             why = f"it is {_kind_of(given)}, not an array"
+        case "dataclass_type" if setting is not None and setting.table is Secret:
+            why = "a secret does not stand in farm.toml"
+            todo = f'Write {setting.name} = {{ file = ".." }} or {{ env = ".." }}'
         case "dict_type" | "dataclass_type":
             why = f"it is {_kind_of(given)}, not a table"
         case _:

@@ -6,22 +6,44 @@ from pathlib import Path
 
 import pytest
 
+from farm.brokers.options.mqtt import MqttSpec, WillSpec
+from farm.brokers.options.nats import JetStreamSpec, NatsSpec
+from farm.brokers.options.redis import RedisSpec, RedisStreamsSpec
 from farm.manifest.environment import OTHERS
 from farm.manifest.keys import Setting, settings_of
 from farm.manifest.read import read
 from farm.manifest.schema import schema
 from farm.manifest.show import as_toml
-from farm.spec import AppSpec, ComponentSpec, GatewaySpec, MemorySpec, PublishSpec, TriggerSpec
+from farm.spec import (
+    AppSpec,
+    ComponentSpec,
+    GatewaySpec,
+    MemorySpec,
+    PublishSpec,
+    QueueSpec,
+    Secret,
+    TlsSpec,
+    TriggerSpec,
+)
 from tests.manifest.example import write
 from tests.sources import ROOT
 
 SECTIONS = {
     "`[app]`": AppSpec,
-    "`[brokers.NAME]`": MemorySpec,
+    '`type = "memory"`': MemorySpec,
+    '`type = "redis"`': RedisSpec,
+    '`type = "redis-streams"`': RedisStreamsSpec,
+    '`type = "nats"`': NatsSpec,
+    '`type = "jetstream"`': JetStreamSpec,
+    '`type = "mqtt"`': MqttSpec,
+    "`will` of an MQTT broker": WillSpec,
+    "`password` and other secrets": Secret,
+    "`tls` of a broker": TlsSpec,
     "`gateway` of a broker": GatewaySpec,
     "`[components.NAME]`": ComponentSpec,
     "`triggers` of a component": TriggerSpec,
     "`publish` of a trigger": PublishSpec,
+    "`queue` of a trigger": QueueSpec,
 }
 
 

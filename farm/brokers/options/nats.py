@@ -1,0 +1,129 @@
+"""`[brokers.NAME]` with `type = "nats"` and `type = "jetstream"`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from farm.spec import Abilities, Fault, Key, Secret, ServerSpec, TlsSpec
+from farm.units import Duration, Name, Url, Whole, address_of
+
+SERVER = Url(("nats", "tls", "ws", "wss"), bare=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NatsServerSpec(ServerSpec):
+    """Where NATS is, and who farm is to it."""
+
+    libraries: ClassVar = ("nats.aio.client",)
+
+    servers: Annotated[
+        tuple[Annotated[str, SERVER], ...],
+        Key("The servers, any of which will do; no passwords.", '["nats://localhost:4222"]'),
+    ] = ()
+    client_name: Annotated[
+        str | None, Key("What the server calls this connection.", '"shop"', absent="farm and the app's name")
+    ] = None
+    user: Annotated[str | None, Key("User name.", '"farm"', absent="there is none")] = None
+    password: Annotated[
+        Secret | None, Key("Where the password of `user` is.", '{ env = "NATS_PASSWORD" }', absent="there is none")
+    ] = None
+    token: Annotated[Secret | None, Key("Where the token is.", '{ env = "NATS_TOKEN" }', absent="there is none")] = None
+    nkey: Annotated[
+        Secret | None, Key("Where the seed of the NKey is.", '{ file = "farm.nk" }', absent="there is none")
+    ] = None
+    jwt: Annotated[
+        Secret | None,
+        Key("Where the JWT of the user is, whose seed is `nkey`.", '{ file = "farm.jwt" }', absent="there is none"),
+    ] = None
+    credentials: Annotated[
+        Secret | None,
+        Key(
+            "Where the credentials (JWT and seed, as `nsc` writes them) are.", '{ file = "farm.creds" }', absent="none"
+        ),
+    ] = None
+    tls: Annotated[
+        TlsSpec | None, Key("Use TLS, with these certificates.", '{ ca = "ca.pem" }', absent="as the server asks")
+    ] = None
+    ping_interval_s: Annotated[
+        float, Duration("1s", "10m"), Key("How often the server is asked whether it is there.", '"20s"')
+    ] = 10.0
+
+    @property
+    def at(self) -> str:
+        """The servers without userinfo."""
+        return ", ".join(address_of(server) for server in self.servers)
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong between the keys."""
+        if not self.servers:
+            yield Fault("servers", "there are none", 'Write servers = ["nats://localhost:4222"]')
+        yield from self._auth_faults()
+
+    def _auth_faults(self) -> Iterator[Fault]:
+        ways = [key for key in ("user", "token", "nkey", "credentials") if getattr(self, key) is not None]
+        if len(ways) > 1:
+            yield Fault(ways[1], f"farm can be only one: {' or '.join(ways)}")
+        if (self.user is None) != (self.password is None):
+            yield Fault("user" if self.password is None else "password", "user and password need each other")
+        if self.jwt is not None and self.nkey is None:
+            yield Fault("jwt", "a JWT needs the seed of its user", 'Write nkey = { file = ".." }')
+
+
+@dataclass(frozen=True, kw_only=True)
+class NatsSpec(NatsServerSpec):
+    """`[brokers.NAME]` with `type = "nats"`: subjects and queue groups; what nobody hears is gone."""
+
+    type: Annotated[Literal["nats"], Key("What kind of broker this is.", '"nats"')]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JetStreamSpec(NatsServerSpec):
+    """`[brokers.NAME]` with `type = "jetstream"`: a stream of a NATS server, nothing lost."""
+
+    type: Annotated[Literal["jetstream"], Key("What kind of broker this is.", '"jetstream"')]
+    server: Annotated[
+        Literal["embedded"] | None,
+        Key(
+            '"embedded": farm starts a server of its own, which keeps what it has in the state directory.',
+            '"embedded"',
+            absent="those of `servers`",
+        ),
+    ] = None
+    stream: Annotated[
+        str | None,
+        Name(),
+        Key("The stream. One that is there is used as it is; else it is made.", '"ORDERS"', absent="the app's name"),
+    ] = None
+    subjects: Annotated[
+        tuple[str, ...],
+        Key("What a stream that farm makes takes in.", '["orders.>"]', absent="what the triggers listen to"),
+    ] = ()
+    replicas: Annotated[int, Whole(1, 5), Key("How many servers keep a stream that farm makes.", "3")] = 1
+    ack_wait_s: Annotated[
+        float,
+        Duration("1s", "1h"),
+        Key(
+            "How long the server waits before it gives a message to another; farm asks for more while it works.", '"1m"'
+        ),
+    ] = 30.0
+
+    @property
+    def abilities(self) -> Abilities:
+        """Everything."""
+        return Abilities(settles=True, confirms=True)
+
+    @property
+    def at(self) -> str:
+        """The servers, or that it is ours."""
+        return "embedded" if self.server is not None else super().at
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong between the keys."""
+        if self.server is None:
+            yield from super().faults()
+            return
+        for key in ("servers", "user", "password", "token", "nkey", "jwt", "credentials", "tls"):
+            if getattr(self, key):
+                yield Fault(key, "the embedded server needs none", "Remove it")
