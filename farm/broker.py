@@ -6,7 +6,8 @@
                       store(messages, done)                             dead letters, where the broker confirms
                       settle(deliveries)  release(deliveries)           finished with; not begun, free for others
                       commit(commits, done)                             outputs and settling in one step, where it can
-    broker > ingest   on_deliveries(list)    never more than was granted, where the broker can hold back
+                      quiet()                                           take nothing more for triggers
+    broker > ingest   on_deliveries(list)    never more than was granted
                       on_messages(list)      every message on a subject that a listener's pattern matches
                       on_change(broker)      its state is another one
 Everything is called on ingest's loop and returns at once: no future and no coroutine per message. An implementation
@@ -175,8 +176,9 @@ class Broker(ABC):
 
     @abstractmethod
     def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:
-        """Begin a trigger's subscription. Nothing comes before `grant`, where the broker can hold back. While the
-        server is away it is remembered, and begun when it is there.
+        """Begin a trigger's subscription. Nothing comes before `grant`: what a server that cannot be held back sends
+        waits here, within bounds (`farm.brokers.backlog`). While the server is away the subscription is remembered,
+        and begun when it is there.
         """
 
     @abstractmethod
@@ -194,6 +196,11 @@ class Broker(ABC):
     @abstractmethod
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """They were not begun and will not be here: somebody else, or a later farm, may have them."""
+
+    def quiet(self) -> None:
+        """The farm is about to end: take nothing more from the server for triggers. What is here already is handed
+        over as it is granted (a volatile broker's), or given back.
+        """
 
     def publish(self, messages: Sequence[Message], done: PublishDone, *, checked: bool = False) -> None:
         """Publish each; `done` is called once, now or later, with one answer per message, in order.

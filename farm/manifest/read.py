@@ -18,6 +18,7 @@ from farm.manifest.keys import dotted, walk
 from farm.manifest.rules import check
 from farm.manifest.shape import Shape
 from farm.spec import FarmSpec, Table
+from farm.subject import Grammar
 
 T = TypeVar("T", bound=Table)
 
@@ -51,7 +52,7 @@ def read(path: Path, environ: Mapping[str, str]) -> Manifest:
     shape = Shape(merged.table)
     folder = path.resolve().parent
     components = {name: replace(each, source=folder / each.source) for name, each in shape.components.items()}
-    grammars = {name: broker.grammar for name, broker in shape.brokers.items()}
+    grammars: dict[str, Grammar] = {name: broker.grammar for name, broker in shape.brokers.items()}
     findings = [*shape.findings, *check(merged.table, folder, grammars), *abilities.check(shape.brokers, components)]
     problems = [*document.problems(findings), *merged.problems]
     if problems and not merged.problems and all(finding.missing for finding in findings):

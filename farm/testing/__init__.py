@@ -1,0 +1,1 @@
+"""For those who test what they add to farm. Needs pytest and pytest-asyncio."""
