@@ -197,7 +197,7 @@ class Broker(ABC):
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """They were not begun and will not be here: somebody else, or a later farm, may have them."""
 
-    def quiet(self) -> None:
+    def quiet(self) -> None:  # noqa: B027  (most have nothing to do)
         """The farm is about to end: take nothing more from the server for triggers. What is here already is handed
         over as it is granted (a volatile broker's), or given back.
         """
