@@ -1,6 +1,7 @@
 """The in-memory broker: lives in ingest, serves every process, keeps nothing over ingest's end.
 
     publish -> the triggers whose topic matches, each once:  handed over while it has grants, else it waits in its queue
+               (a group has one queue, of which any member with grants is handed over)
             -> the listeners whose pattern matches, at once
 What waits is bounded per broker, counted once for each trigger that it waits for; beyond the bound a client's publish
 is refused whole: a message reaches all of its triggers or none. An output of a component (it has a cause) may use as
@@ -49,6 +50,47 @@ class _Queue:
         self.waiting: deque[Delivery] = deque()
 
 
+class _Group(_Queue):
+    """The queue of several triggers with the same topic and group: any of them that has grants will do.
+
+    trigger: of the first member; granted: of all members together.
+    """
+
+    __slots__ = ("members",)
+
+    def __init__(self, trigger: int, matches: Matcher) -> None:
+        super().__init__(trigger, matches, self._share)
+        self.members: dict[int, _Member] = {}
+
+    def _share(self, deliveries: list[Delivery]) -> None:
+        """Hand each to a member, as evenly as their grants allow; whoever was handed most lately comes last."""
+        place = 0
+        ready = [member for member in self.members.values() if member.granted]
+        while place < len(deliveries):
+            part = -(-(len(deliveries) - place) // len(ready))
+            member = ready.pop(0)
+            some = deliveries[place : place + min(part, member.granted)]
+            place += len(some)
+            for delivery in some:
+                delivery.trigger = member.trigger
+            member.granted -= len(some)
+            if member.granted:
+                ready.append(member)
+            self.members[member.trigger] = self.members.pop(member.trigger)
+            member.on_deliveries(some)
+
+
+class _Member:
+    """granted: what it may still be handed, of the group's."""
+
+    __slots__ = ("granted", "on_deliveries", "trigger")
+
+    def __init__(self, trigger: int, on_deliveries: OnDeliveries) -> None:
+        self.trigger = trigger
+        self.on_deliveries = on_deliveries
+        self.granted = 0
+
+
 class _Listener:
     __slots__ = ("matches", "on_messages")
 
@@ -76,7 +118,8 @@ class MemoryBroker(Broker):
     def __init__(self, spec: BrokerSpec, home: Home | None = None) -> None:
         super().__init__(spec.name)
         self.grammar = spec.grammar
-        self._queues: dict[int, _Queue] = {}
+        self._queues: dict[int, _Queue] = {}  # by trigger; members of a group have one in common
+        self._groups: dict[tuple[str, str], _Group] = {}
         self._listeners: dict[int, _Listener] = {}
         self._routes: OrderedDict[str, _Route] = OrderedDict()
         self._listener_number = 0
@@ -85,8 +128,9 @@ class MemoryBroker(Broker):
         self._handed = 0
 
     def waiting_for(self, trigger: int) -> int:
-        """Messages in a trigger's queue."""
-        return len(self._queues[trigger].waiting)
+        """Messages in a trigger's queue; what waits for a group is told of its first member."""
+        queue = self._queues[trigger]
+        return len(queue.waiting) if queue.trigger == trigger else 0
 
     async def start(self) -> None:
         """There is nothing to reach."""
@@ -100,18 +144,27 @@ class MemoryBroker(Broker):
         if lost:
             log.get().warning("messages dropped: a memory broker keeps nothing", broker=self.name, messages=lost)
         self._queues.clear()
+        self._groups.clear()
         self._listeners.clear()
         self._routes.clear()
 
     def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:
         """Begin a trigger's subscription."""
+        trigger, key = subscription.trigger, (subscription.topic, subscription.group)
         matches = compile_filter(subscription.topic, self.grammar)
-        self._queues[subscription.trigger] = _Queue(subscription.trigger, matches, on_deliveries)
+        if subscription.group:
+            group = self._groups.setdefault(key, _Group(trigger, matches))
+            group.members[trigger] = _Member(trigger, on_deliveries)
+            self._queues[trigger] = group
+        else:
+            self._queues[trigger] = _Queue(trigger, matches, on_deliveries)
         self._routes.clear()
 
     def grant(self, trigger: int, count: int) -> None:
         """Allow `count` more; what waits is handed over at once."""
         queue = self._queues[trigger]
+        if isinstance(queue, _Group):
+            queue.members[trigger].granted += count
         queue.granted += count
         ready = min(queue.granted, len(queue.waiting))
         if not ready:
@@ -213,7 +266,7 @@ class MemoryBroker(Broker):
     def _find_route(self, subject: str) -> _Route:
         """The route of a subject, remembered; the subjects published to longest ago are forgotten first."""
         route = _Route(
-            tuple(queue for queue in self._queues.values() if queue.matches(subject)),
+            tuple(queue for queue in dict.fromkeys(self._queues.values()) if queue.matches(subject)),
             tuple(listener for listener in self._listeners.values() if listener.matches(subject)),
         )
         if len(self._routes) >= ROUTES_LIMIT:

@@ -57,12 +57,13 @@ class Rig(ABC):
     """One type of broker under test, on an empty server of its own.
 
     server: None where there is none (memory). keeps: what was published and not settled is there after the server
-    was killed. subjects, wild: subjects that a topic with wildcards matches, and that topic; empty where there are none
-    in topics.
+    was killed. lease_s: how long a delivery is ours if nobody extends it, 0: for ever.
+    subjects, wild: subjects that a topic with wildcards matches, and that topic; empty where topics have none.
     """
 
     server: Server | None = None
     keeps: bool = False
+    lease_s: float = 0.0
     wild: str = "a.*"
     subjects: Sequence[str] = ("a.b", "a.c")
 
