@@ -51,6 +51,8 @@ class Dispatcher:
     def __init__(self, components: Iterable[ComponentSpec]) -> None:
         self.lanes = {spec.name: Lane(index, spec) for index, spec in enumerate(components)}
         self.stale = 0
+        self.take_backs = 0  # times that something was taken back from a worker in a long call
+        self.taken_back_count = 0  # messages
         self._ring = list(self.lanes.values())
         self._records: dict[int, Record] = {}
         self._hands: dict[bytes, Hand] = {}
@@ -193,6 +195,8 @@ class Dispatcher:
         for record in reversed(back):
             hand.drop(record)
             record.lane.put_first(record)
+        self.take_backs += bool(back)
+        self.taken_back_count += len(back)
         return len(back)
 
     def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:

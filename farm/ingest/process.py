@@ -28,7 +28,7 @@ from farm.ingest.dead_letters import LetterFile
 from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.intake import Intake
 from farm.ingest.relay import Relay
-from farm.ingest.status import Reporter
+from farm.ingest.status import IngestStatus, Reporter
 from farm.ingest.table import Trigger
 from farm.spec import FarmSpec
 from farm.wire.lifeline import Drain, Gone, Peer, Post, Quiet, Ready, Refused
@@ -88,13 +88,11 @@ class Ingest:
         self._second_life = Path(post.rundir.work.removeprefix("ipc://")).exists()
         letters = LetterFile(post.rundir.dead_letters)
         self._circuit = Circuit(self._dispatcher, self._intake, self._brokers, letters, time.monotonic)
-        reporter = Reporter(post.spec, self._brokers, self._dispatcher.lanes, triggers, self._circuit)
+        self._reporter = Reporter(post.spec, self._brokers, self._dispatcher.lanes, triggers, self._circuit)
         self._work = sockets.router(post.rundir.work)
         self._relay_router = sockets.router(post.rundir.relay)
         self._crew = Crew(self._work, self._dispatcher, self._circuit, post.lifeline, post.board)
-        self._relay = Relay(
-            self._relay_router, self._brokers, triggers, lambda: reporter.json(time.monotonic()), self.want_turn
-        )
+        self._relay = Relay(self._relay_router, self._brokers, triggers, self._status, self.want_turn)
         self._turn_wanted = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
@@ -230,6 +228,17 @@ class Ingest:
         for name, deliveries in by_broker.items():
             self._brokers[name].release(deliveries)
         self._intake.closed(records)
+
+    def _status(self) -> bytes:
+        dispatcher = self._dispatcher
+        own = IngestStatus(
+            stale=dispatcher.stale,
+            ignored=self._crew.ignored,
+            left_out=self._relay.listeners.left_out,
+            take_backs=dispatcher.take_backs,
+            taken_back=dispatcher.taken_back_count,
+        )
+        return self._reporter.json(time.monotonic(), own)
 
     def _is_volatile(self, trigger: Trigger) -> bool:
         return self._broker_of(trigger).volatile

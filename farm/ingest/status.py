@@ -3,9 +3,13 @@
 received, and per component dead_lettered, count messages (once for each trigger); handled, failed, retried count
 attempts; waiting: accepted and not yet given to a worker, retries and a memory broker's queue included; in_flight:
 given to one; refused: publishes not taken; unmatched: taken, with neither trigger nor listener; gaps: times something
-may be missing. set_aside: seconds until a component that kept killing workers is tried again, 0 while it is being
-tried, null otherwise; paused: why nothing more is taken for it, null otherwise. gateway is null here: the supervisor
-knows who listens.
+may be missing; dropped: messages taken and lost. set_aside: seconds until a component that kept killing workers is
+tried again, 0 while it is being tried, null otherwise; paused: why nothing more is taken for it, null otherwise.
+gateway is null here: the supervisor knows who listens.
+
+Of ingest itself: stale, answers of workers to an attempt that is not open any more (nothing of them is published);
+ignored, words of workers to another life of ingest; left_out, messages that listeners had no credit for (each has seen
+a gap); take_backs, times that work was taken back from a worker in a long call; taken_back, messages moved by these.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ class BrokerStatus(msgspec.Struct, frozen=True):
     refused: int
     unmatched: int
     gaps: int
+    dropped: int
 
 
 class ComponentStatus(msgspec.Struct, frozen=True):
@@ -49,9 +54,20 @@ class ComponentStatus(msgspec.Struct, frozen=True):
     paused: str | None
 
 
+class IngestStatus(msgspec.Struct, frozen=True):
+    """Ingest itself."""
+
+    stale: int
+    ignored: int
+    left_out: int
+    take_backs: int
+    taken_back: int
+
+
 class Status(msgspec.Struct, frozen=True):
     """Ingest's half of `farm status --json`."""
 
+    ingest: IngestStatus
     brokers: dict[str, BrokerStatus]
     components: dict[str, ComponentStatus]
 
@@ -73,16 +89,17 @@ class Reporter:
         self._triggers = list(triggers)
         self._circuit = circuit
 
-    def status(self, now_s: float) -> Status:
+    def status(self, now_s: float, ingest: IngestStatus) -> Status:
         """How they are now."""
         return Status(
+            ingest=ingest,
             brokers={name: self._broker(broker) for name, broker in self._brokers.items()},
             components={name: self._component(lane, now_s) for name, lane in self._lanes.items()},
         )
 
-    def json(self, now_s: float) -> bytes:
+    def json(self, now_s: float, ingest: IngestStatus) -> bytes:
         """The same as JSON."""
-        return msgspec.json.encode(self.status(now_s))
+        return msgspec.json.encode(self.status(now_s, ingest))
 
     def _broker(self, broker: Broker) -> BrokerStatus:
         counters = broker.counters
@@ -95,6 +112,7 @@ class Reporter:
             refused=counters.refused,
             unmatched=counters.unmatched,
             gaps=counters.gaps,
+            dropped=counters.dropped,
         )
 
     def _component(self, lane: Lane, now_s: float) -> ComponentStatus:

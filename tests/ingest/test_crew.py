@@ -214,6 +214,17 @@ def test_what_comes_back_not_run_waits_again_and_what_moved_already_does_not_wai
     desk.dispatcher.check()
 
 
+@pytest.mark.parametrize(("started", "counted"), [(1, (1, 3)), (3, (1, 1)), (4, (0, 0))])
+def test_a_take_back_is_counted_with_what_it_moved(started: int, counted: tuple[int, int]) -> None:
+    desk = Desk()
+    desk.crew.wake(in_a_long_call(desk))
+    desk.board.slot(10).start(started)
+    due_s = desk.crew.next_wake_s()
+    assert due_s is not None
+    desk.crew.wake(due_s)
+    assert (desk.dispatcher.take_backs, desk.dispatcher.taken_back_count) == counted
+
+
 def test_nothing_moves_while_everybody_is_busy() -> None:
     desk = Desk()
     now_s = in_a_long_call(desk)

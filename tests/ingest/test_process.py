@@ -278,7 +278,18 @@ def test_a_second_life_says_that_something_may_be_missing(tmp_path: Path) -> Non
 def test_status_has_every_field_that_is_promised(house: House) -> None:
     status = house.client().status()
     broker = status["brokers"]["test"]
-    assert set(broker) >= {"type", "state", "gateway", "received", "published", "refused", "unmatched", "gaps"}
+    assert set(broker) >= {
+        "type",
+        "state",
+        "gateway",
+        "received",
+        "published",
+        "refused",
+        "unmatched",
+        "gaps",
+        "dropped",
+    }
+    assert status["ingest"] == {"stale": 0, "ignored": 0, "left_out": 0, "take_backs": 0, "taken_back": 0}
     assert (broker["type"], broker["state"], broker["gateway"]) == ("memory", "up", None)
     assert set(status["components"]["c"]) >= {
         "digest",

@@ -104,11 +104,22 @@ def test_status_says_what_happened(farm: Family) -> None:
 
 def test_status_keeps_its_promised_shape(farm: Family) -> None:
     status = farm.status()
-    assert {"app", "state", "pid", "processes", "brokers", "components"} <= status.keys()
+    assert {"app", "state", "pid", "processes", "brokers", "components", "ingest"} <= status.keys()
+    assert {"stale", "ignored", "left_out", "take_backs", "taken_back"} <= status["ingest"].keys()
     for process in status["processes"]:
         assert {"role", "index", "pid", "state", "restarts"} <= process.keys()
     for broker in status["brokers"].values():
-        assert {"type", "state", "gateway", "received", "published", "refused", "unmatched", "gaps"} <= broker.keys()
+        assert {
+            "type",
+            "state",
+            "gateway",
+            "received",
+            "published",
+            "refused",
+            "unmatched",
+            "gaps",
+            "dropped",
+        } <= broker.keys()
     counted = {
         "received",
         "handled",

@@ -23,7 +23,9 @@ Half = Mapping[str, Mapping[str, Any]]
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """What `farm status --json` prints. brokers, components: name -> counters, as `farm.ingest.status` says."""
+    """What `farm status --json` prints. brokers, components: name -> counters; ingest: counters of its own; all as
+    `farm.ingest.status` says.
+    """
 
     app: str
     state: FarmState
@@ -32,6 +34,7 @@ class Overview(msgspec.Struct, frozen=True):
     processes: list[ProcessStatus]
     brokers: Half | None
     components: Half | None
+    ingest: Mapping[str, int] | None = None
 
 
 def look(rundir: Rundir) -> Overview:
@@ -53,10 +56,10 @@ def look(rundir: Rundir) -> Overview:
     return join(family, _messages(rundir))
 
 
-def join(family: FamilyStatus, messages: Mapping[str, Half] | None) -> Overview:
+def join(family: FamilyStatus, messages: Mapping[str, Any] | None) -> Overview:
     """One picture of both halves; `messages` is ingest's, None when it gave no answer."""
-    brokers = messages["brokers"] if messages else None
-    components = messages["components"] if messages else None
+    brokers: Half | None = messages["brokers"] if messages else None
+    components: Half | None = messages["components"] if messages else None
     if brokers is not None:
         brokers = {name: {**broker, "gateway": family.listens.get(name)} for name, broker in brokers.items()}
     return Overview(
@@ -67,6 +70,7 @@ def join(family: FamilyStatus, messages: Mapping[str, Half] | None) -> Overview:
         processes=family.processes,
         brokers=brokers,
         components=components,
+        ingest=messages["ingest"] if messages else None,
     )
 
 
@@ -82,7 +86,7 @@ def _state(family: FarmState, brokers: Half | None, components: Half | None) -> 
     return "starting" if "connecting" in states else "ready"
 
 
-def _messages(rundir: Rundir) -> Mapping[str, Half] | None:
+def _messages(rundir: Rundir) -> Mapping[str, Any] | None:
     from farm.client.blocking import Farm  # ZeroMQ: only for a farm that runs
 
     try:

@@ -133,6 +133,7 @@ OF_BROKERS: Final = (
     Column("unmatched", "unmatched", always=False),
     Column("refused", "refused", always=False, style="yellow"),
     Column("gaps", "gaps", always=False, style="yellow"),
+    Column("dropped", "dropped", always=False, style="red"),
 )
 OF_COMPONENTS: Final = (
     Column("received", "received"),

@@ -20,6 +20,7 @@ def messages(broker: str = "up", **component: Any) -> dict[str, Any]:
     return {
         "brokers": {"test": {"state": broker, "gateway": None}, "secondary": {"state": "up", "gateway": None}},
         "components": {"hello": {"handled": 3, "set_aside": None, **component}},
+        "ingest": {"stale": 2},
     }
 
 
@@ -45,7 +46,7 @@ def test_the_state_is_that_of_processes_brokers_and_components(
 
 def test_an_ingest_that_does_not_answer_leaves_brokers_and_components_unknown() -> None:
     joined = join(family(), None)
-    assert (joined.state, joined.brokers, joined.components) == ("degraded", None, None)
+    assert (joined.state, joined.brokers, joined.components, joined.ingest) == ("degraded", None, None, None)
 
 
 def test_a_broker_has_the_address_where_the_gateway_listens() -> None:
@@ -55,6 +56,10 @@ def test_a_broker_has_the_address_where_the_gateway_listens() -> None:
         "test": "127.0.0.1:3005",
         "secondary": None,
     }
+
+
+def test_what_ingest_counts_of_itself_is_handed_on() -> None:
+    assert join(family(), messages()).ingest == {"stale": 2}
 
 
 def test_without_a_farm_there_is_nothing_to_see(standins: Standins) -> None:
