@@ -14,5 +14,5 @@
       (call $block (local.get $pollable))
       (call $drop (local.get $pollable))
       (call $answer (global.get $form) (global.get $body) (global.get $body-len))))
-  (core instance $guest (instantiate $guest-m (with "libc" (instance $libc)) (with "wasi" (instance $wasi))))
+  (core instance $guest (instantiate $guest-m (with "libc" (instance $libc)) (with "wasi" (instance $waits))))
   @messaging-export)

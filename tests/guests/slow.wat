@@ -11,5 +11,5 @@
       (local.set $end (i64.add (call $now) (i64.mul (i64.extend_i32_u (call $number)) (i64.const 1000000))))
       (loop $busy (br_if $busy (i64.lt_u (call $now) (local.get $end))))
       (call $answer (global.get $form) (global.get $body) (global.get $body-len))))
-  (core instance $guest (instantiate $guest-m (with "libc" (instance $libc)) (with "wasi" (instance $wasi))))
+  (core instance $guest (instantiate $guest-m (with "libc" (instance $libc)) (with "wasi" (instance $waits))))
   @messaging-export)

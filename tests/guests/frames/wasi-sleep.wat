@@ -10,4 +10,4 @@
   (core func $now (canon lower (func $clock "now")))
   (core func $block (canon lower (func $poll "[method]pollable.block")))
   (core func $drop (canon resource.drop $pollable))
-  (core instance $wasi (export "subscribe" (func $subscribe)) (export "now" (func $now)) (export "block" (func $block)) (export "drop" (func $drop)))
+  (core instance $waits (export "subscribe" (func $subscribe)) (export "now" (func $now)) (export "block" (func $block)) (export "drop" (func $drop)))
