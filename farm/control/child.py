@@ -76,9 +76,11 @@ def _live(child: Launch, parent: int, mask: set[signal.Signals | int]) -> NoRetu
 
 def _first_steps(child: Launch, parent: int, mask: set[signal.Signals | int]) -> None:
     kernel.die_with_parent(parent)
-    own = child.post.lifeline.fileno()
-    os.closerange(3, own)
-    os.closerange(own + 1, 2**31 - 1)
+    first = 3
+    for own in sorted(_descriptors(child)):
+        os.closerange(first, own)
+        first = own + 1
+    os.closerange(first, 2**31 - 1)
     log.silence(0)
     signal.set_wakeup_fd(-1)
     for number in IGNORED:
@@ -90,6 +92,12 @@ def _first_steps(child: Launch, parent: int, mask: set[signal.Signals | int]) ->
     setproctitle(f"farm: {title(child.role, child.post.index)} ({child.post.spec.app.name})")
     if not child.role.environment:
         os.environ.clear()
+
+
+def _descriptors(child: Launch) -> list[int]:
+    """What of the supervisor's a child may have, beside 0-2."""
+    post = child.post
+    return [post.lifeline.fileno()] + ([post.secrets] if post.secrets is not None else [])
 
 
 def _run(child: Launch) -> int:

@@ -28,13 +28,16 @@ NO_FORK_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to run. entries: component name -> what the compiler reported of it."""
+    """What is to run. entries: component name -> what the compiler reported of it; secrets: descriptor of the sealed
+    memory file, if there is one.
+    """
 
     spec: FarmSpec
     rundir: Rundir
     workers: int
     level: log.Level
     entries: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    secrets: int | None = None
     roles: tuple[Role, ...] = ROLES
 
 
@@ -105,6 +108,7 @@ class Family:
             board=self._board,
             listens=dict(member.listens),
             entries=dict(self._plan.entries),
+            secrets=self._plan.secrets if member.role.secrets else None,
         )
         try:
             pid, pidfd = child.fork(Launch(member.role, post, self._plan.level))

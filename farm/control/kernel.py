@@ -45,6 +45,11 @@ def harden() -> None:
     """No core dump, no new privileges, and no reading of this process's memory by others of the same user."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    conceal()
+
+
+def conceal() -> None:
+    """No reading of this process's memory and files by others of the same user."""
     _prctl(PR_SET_DUMPABLE, 0)
 
 

@@ -1,7 +1,8 @@
 """Import what the children need before the first fork: they start in milliseconds then, and share the memory.
 
 Only names, and only libraries whose import makes no thread, loop, context or engine: a child forked from a parent that
-held one would hang on it. What a role is itself (`farm.ingest.process` ..) is imported by the child.
+held one would hang on it. Of brokers, the libraries of those types that the manifest has. What a role is itself
+(`farm.ingest.process` ..) is imported by the child.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ FOR_A_GATEWAY: Final = ("sanic", "sanic.server", "sanic.server.protocols.websock
 def modules(spec: FarmSpec) -> Sequence[str]:
     """What this farm's children will import."""
     listens = any(broker.gateway is not None for broker in spec.brokers.values())
-    return (*ALWAYS, *FOR_A_GATEWAY) if listens else ALWAYS
+    libraries = dict.fromkeys(name for broker in spec.brokers.values() for name in broker.libraries)
+    return (*ALWAYS, *(FOR_A_GATEWAY if listens else ()), *libraries)
 
 
 def preload(names: Sequence[str]) -> None:

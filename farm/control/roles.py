@@ -22,16 +22,18 @@ class Role:
     """What a process of the family is for.
 
     target: "module:function", called with a `Post`, returns the exit code; essential: without it nothing works, so one
-    that crashes in a loop ends the farm; environment: whether it may see the environment.
+    that crashes in a loop ends the farm; environment: whether it may see the environment; secrets: whether it may read
+    those of the manifest.
     """
 
     name: str
     target: str
     essential: bool = False
     environment: bool = True
+    secrets: bool = False
 
 
-INGEST: Final = Role("ingest", "farm.ingest.process:main", essential=True)
+INGEST: Final = Role("ingest", "farm.ingest.process:main", essential=True, secrets=True)
 GATEWAY: Final = Role("gateway", "farm.gateway.process:main", essential=True)
 WORKER: Final = Role("worker", "farm.workers.process:main", environment=False)
 

@@ -191,6 +191,7 @@ class Post:
     pulse, which `pulse` writes.
     listens: broker name -> "host:port" of this role's life before, so that port 0 stays what it became (a gateway's).
     entries: component name -> what the compiler reported of it (`Inspected.entry`).
+    secrets: the descriptor of the sealed memory file, for roles that read secrets (`farm.secrets`).
     The log is configured already, signals are ignored: only the lifeline ends a child.
     """
 
@@ -205,6 +206,7 @@ class Post:
     board: Board
     listens: dict[str, str] = field(default_factory=dict[str, str])
     entries: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    secrets: int | None = None
 
 
 def pair() -> tuple[ParentEnd, ChildEnd]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +17,8 @@ from farm.control.cli.options import App, manifest_path, rundir_of
 from farm.control.roles import check_workers
 from farm.errors import NotRunning, Problem, Unanswered
 from farm.rundir import Rundir
+from farm.secrets import FD_VARIABLE, seal, take_descriptor, variables_of
+from farm.spec import FarmSpec
 from farm.wire import admin
 from farm.wire.admin import FamilyStatus
 
@@ -56,7 +59,12 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
 
     kernel.fill_standard_descriptors()
     log.configure(level, "supervisor")
+    secrets_fd = take_descriptor()
     spec = read(manifest, os.environ).spec
+    if secrets_fd is None:
+        _hide_secrets(spec)
+    else:
+        kernel.conceal()
     directories = rundir.of(manifest)
     directories.make()
     lock = directories.acquire()  # held until this process ends, and by no child
@@ -65,12 +73,24 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
     preload.preload(preload.modules(spec))
     prepared = prepare(spec, directories, level)
     os.umask(0o077)
-    plan = Plan(prepared.spec, directories, workers, level, prepared.entries)
+    plan = Plan(prepared.spec, directories, workers, level, prepared.entries, secrets_fd)
     ended = Supervisor(plan, lambda status: terminal.say(ready_line(status))).run()
     os.close(lock)
     for problem in ended.problems:
         terminal.error(problem)
     return ended.exit_code
+
+
+def _hide_secrets(spec: FarmSpec) -> None:
+    """Where the environment holds secrets of the manifest: become a process whose environment holds none.
+
+    Raises: ManifestError: a variable that is to hold one is not there.
+    """
+    values = variables_of(spec, os.environ)
+    if values:
+        fd = seal(values)
+        kept = {name: value for name, value in os.environ.items() if name not in values}
+        os.execve(sys.executable, sys.orig_argv, {**kept, FD_VARIABLE: str(fd)})
 
 
 def ready_line(status: FamilyStatus) -> str:
