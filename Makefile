@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 CODE := farm tests example-app
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check formatted linted typed layered bench fmt clean
+.PHONY: help install run test check formatted linted typed layered bench profile fmt clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ layered: install
 
 bench: install  ## measure how many messages a second go through
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+profile: install  ## show where ingest and a worker spend their time (pictures in build/profile)
+	@$(BIN)/python -m tests.bench.profile_farm $(ARGS)
 
 fmt: install  ## format the code, mend what ruff can mend
 	@$(BIN)/ruff check --fix-only $(CODE)
