@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import InvalidSubject
-from farm.subject import compile_filter, nearest, validate, validate_filter
+from farm.subject import Grammar, compile_filter, has_wildcards, nearest, validate, validate_filter, validate_reply
 
 TOKENS = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=5)
 
@@ -111,3 +111,103 @@ def test_a_filter_without_wildcards_matches_only_itself(pattern: list[str], subj
 def test_a_typing_error_finds_the_pattern_that_was_meant() -> None:
     assert nearest("helo.world", ["good.bye", "hello.*"]) == "hello.*"
     assert nearest("zzz", ["good.bye", "hello.*"]) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "matches"),
+    [
+        ("news.*", "news.a.b", True),
+        ("news.*", "news.", True),
+        ("h?llo", "hello", True),
+        ("h?llo", "hllo", False),
+        ("h[ae]llo", "hallo", True),
+        ("h[ae]llo", "hillo", False),
+        ("h[^e]llo", "hello", False),
+        ("h[^e]llo", "hallo", True),
+        ("h[a-c]llo", "hbllo", True),
+        ("h[c-a]llo", "hbllo", True),
+        ("h[a-]llo", "h-llo", False),  # from a to ], and the class is never closed
+        (r"a\*b", "a*b", True),
+        (r"a\*b", "axb", False),
+        (r"h[\]]llo", "h]llo", True),
+        ("h[]llo", "hllo", False),
+        ("h[abc", "ha", True),
+        ("h[abc", "hd", False),
+        ("a\\", "a\\", True),
+        ("a?", "aé", False),  # two bytes
+        ("a??", "aé", True),
+        ("é*", "éa", True),
+        ("*", "farm.dlq.x", False),
+        ("farm.*", "farm.dlq.x", True),
+    ],
+)
+def test_globs_are_those_of_redis(pattern: str, subject: str, matches: bool) -> None:
+    assert compile_filter(pattern, "redis")(subject) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "matches"),
+    [
+        ("a.*", "a.b", True),
+        ("a.+", "a.b", True),
+        ("a.*", "a.b.c", False),
+        ("a.*", "a", False),
+        ("a.+.c", "a..c", True),
+        ("a.#", "a.b.c", True),
+        ("a.>", "a.b.c", True),
+        ("a.#", "a", True),
+        ("a.#", "ab", False),
+        ("#", "a.b", True),
+        (">", "a", True),
+        ("*", "a", True),
+        ("*", "a.b", False),
+        ("#", "$SYS.x", False),
+        ("a.b", "a.b", True),
+    ],
+)
+def test_filters_are_those_of_mqtt_with_dots(pattern: str, subject: str, matches: bool) -> None:
+    assert compile_filter(pattern, "mqtt")(subject) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "grammar", "why"),
+    [
+        ("a.#.b", "mqtt", "end"),
+        ("a+.b", "mqtt", "whole tokens"),
+        ("a.*", "exact", "none"),
+        ("a.[b]", "exact", "none"),
+    ],
+)
+def test_a_pattern_that_its_broker_does_not_understand_is_refused(pattern: str, grammar: Grammar, why: str) -> None:
+    with pytest.raises(InvalidSubject, match=why):
+        validate_filter(pattern, grammar)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "wild", "plain"),
+    [
+        ("reference", ("a*", "a?"), ("a.b", "a>")),
+        ("nats", ("a.*", ">"), ("a.b", "a*b")),
+        ("redis", ("a*", "a[b]", "a?", r"a\b"), ("a.b",)),
+        ("mqtt", ("a.+", "a.*", "#", "a.>"), ("a.b",)),
+        ("exact", (), ("a.b",)),
+    ],
+)
+def test_what_is_a_wildcard_depends_on_the_broker(
+    grammar: Grammar, wild: tuple[str, ...], plain: tuple[str, ...]
+) -> None:
+    assert all(has_wildcards(pattern, grammar) for pattern in wild)
+    assert not any(has_wildcards(pattern, grammar) for pattern in plain)
+
+
+@pytest.mark.parametrize("subject", ["_INBOX.abc", "_INBOX.a.b.c", "reply.here"])
+def test_an_answer_may_go_to_an_inbox(subject: str) -> None:
+    validate_reply(subject)
+
+
+@pytest.mark.parametrize(
+    "subject", ["$JS.API.STREAM.DELETE.x", "$JS.ACK.x", "farm.dlq.x", "_INBOX.", "_INBOX.*", "_INBOX.$x", ""]
+)
+def test_an_answer_is_no_order_to_the_server(subject: str) -> None:
+    with pytest.raises(InvalidSubject):
+        validate_reply(subject)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
@@ -13,7 +14,7 @@ from farm.spec import MemorySpec
 from farm.subject import Grammar
 
 
-def broker_of(grammar: Grammar = "reference") -> MemoryBroker:
+def broker_of(grammar: Literal["reference", "nats"] = "reference") -> MemoryBroker:
     return MemoryBroker(MemorySpec("test", wildcards=grammar))
 
 
@@ -51,6 +52,35 @@ def test_64_mib_wait_and_the_next_message_is_refused() -> None:
     assert taken(publish(broker, 70, payload=bytes(1 << 20))) == 63  # a subject counts too
     broker.grant(0, 1)
     assert taken(publish(broker, 2, payload=bytes(1 << 20))) == 1
+
+
+def test_a_heavy_message_takes_a_grant_for_each_64_kib_it_weighs() -> None:
+    broker = broker_of()
+    came = trigger(broker, 0, granted=100)
+    publish(broker, 10, payload=bytes(1 << 20))  # and a subject: 17 grants
+    assert len(came) == 6
+    assert broker.waiting_for(0) == 4
+    broker.grant(0, 2)
+    assert len(came) == 6, "the last one took two more than were left"
+    broker.grant(0, 1)
+    assert len(came) == 7
+    publish(broker, 1)
+    broker.grant(0, 16 + 3 * 17)
+    assert (len(came), broker.waiting_for(0)) == (10, 1)
+    broker.grant(0, 1)
+    assert (len(came), broker.waiting_for(0)) == (11, 0)
+
+
+def test_members_of_a_group_pay_for_what_each_was_handed() -> None:
+    broker = broker_of()
+    came: dict[int, list[Delivery]] = {0: [], 1: []}
+    for number, some in came.items():
+        broker.deliver(Subscription(number, "t", group="g"), some.extend)
+        broker.grant(number, 20)
+    publish(broker, 5, payload=bytes(1 << 20))
+    assert {number: len(some) for number, some in came.items()} == {0: 2, 1: 1}
+    broker.grant(1, 20)
+    assert {number: len(some) for number, some in came.items()} == {0: 2, 1: 2}
 
 
 def test_room_is_made_by_what_is_handed_over() -> None:
@@ -102,7 +132,7 @@ def test_listeners_do_not_hear_what_was_refused() -> None:
         ("reference", "hell?.a.b", True),
     ],
 )
-def test_wildcards_are_those_of_the_manifest(grammar: Grammar, topic: str, matches: bool) -> None:
+def test_wildcards_are_those_of_the_manifest(grammar: Literal["reference", "nats"], topic: str, matches: bool) -> None:
     broker = broker_of(grammar)
     came = trigger(broker, 0, topic, granted=1)
     broker.publish([Message("1", "hello.a.b", b"")], lambda _: None)
