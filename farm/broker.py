@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from farm.errors import BrokerError, InputError, Internal, PayloadTooLarge
-from farm.message import PAYLOAD_LIMIT_BYTES, Message
+from farm.message import HEADERS_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES, Message
 from farm.spec import Secret
 from farm.subject import Grammar, Matcher, compile_filter, validate, validate_reply
 
+GRANT_BYTES: Final = 64 << 10  # what one grant is reckoned at
+LIGHT_BYTES: Final = GRANT_BYTES - 2 * HEADERS_LIMIT_BYTES  # a payload with which no message takes more than one grant
 KNOWN_LIMIT: Final = 4096  # subjects that are remembered, as valid or with what matches them
 
 BrokerState = Literal["connecting", "up", "down"]
@@ -86,6 +88,12 @@ class Delivery:
         self.source_id = source_id
 
 
+def grants_of(message: Message) -> int:
+    """How many grants a delivery of this message takes where the broker `weighs`: one for each GRANT_BYTES begun."""
+    size_bytes = message.size_bytes
+    return 1 if size_bytes <= GRANT_BYTES else -(-size_bytes // GRANT_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """A delivery, and the messages that must be there before it is settled. They are checked."""
@@ -133,12 +141,14 @@ class Broker(ABC):
     """One named broker: made with its spec and the farm's `Home`, not started by its constructor.
 
     volatile: what it has not handed over yet exists nowhere else and ends with ingest. A drain goes on taking from it.
-    commits: `commit` is offered. confirms: what it has published is stored, so that dead letters may be kept there.
-    counts: its deliveries have the server's own count. fault: why it is not up, one line without secrets or userinfo;
-    empty while it is.
+    weighs: it knows what a message weighs before it hands it over, and uses up `grants_of` it; while one is left the
+    next message goes, however heavy. commits: `commit` is offered. confirms: what it has published is stored, so that
+    dead letters may be kept there. counts: its deliveries have the server's own count. fault: why it is not up, one
+    line without secrets or userinfo; empty while it is.
     """
 
     volatile: ClassVar[bool] = False
+    weighs: ClassVar[bool] = False
     commits: ClassVar[bool] = False
     counts: ClassVar[bool] = False
     confirms: bool = False

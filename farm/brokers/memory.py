@@ -16,6 +16,7 @@ from typing import Final
 
 from farm import log
 from farm.broker import (
+    LIGHT_BYTES,
     Broker,
     Delivery,
     Home,
@@ -25,6 +26,7 @@ from farm.broker import (
     Published,
     Refused,
     Subscription,
+    grants_of,
 )
 from farm.errors import BrokerFull, Problem
 from farm.message import Message
@@ -38,7 +40,7 @@ ROUTES_LIMIT: Final = 4096  # subjects whose matches are remembered
 
 
 class _Queue:
-    """A trigger's: what waits for it, and how much it may still be handed."""
+    """A trigger's: what waits for it, and how much it may still be handed: less than nothing after a heavy message."""
 
     __slots__ = ("granted", "matches", "on_deliveries", "trigger", "waiting")
 
@@ -65,7 +67,7 @@ class _Group(_Queue):
     def _share(self, deliveries: list[Delivery]) -> None:
         """Hand each to a member, as evenly as their grants allow; whoever was handed most lately comes last."""
         place = 0
-        ready = [member for member in self.members.values() if member.granted]
+        ready = [member for member in self.members.values() if member.granted > 0]
         while place < len(deliveries):
             part = -(-(len(deliveries) - place) // len(ready))
             member = ready.pop(0)
@@ -73,8 +75,8 @@ class _Group(_Queue):
             place += len(some)
             for delivery in some:
                 delivery.trigger = member.trigger
-            member.granted -= len(some)
-            if member.granted:
+            member.granted -= sum(grants_of(delivery.message) for delivery in some)
+            if member.granted > 0:
                 ready.append(member)
             self.members[member.trigger] = self.members.pop(member.trigger)
             member.on_deliveries(some)
@@ -114,6 +116,7 @@ class MemoryBroker(Broker):
     """One `[brokers.NAME]` of type memory."""
 
     volatile = True
+    weighs = True
 
     def __init__(self, spec: BrokerSpec, home: Home | None = None) -> None:
         super().__init__(spec.name)
@@ -166,12 +169,14 @@ class MemoryBroker(Broker):
         if isinstance(queue, _Group):
             queue.members[trigger].granted += count
         queue.granted += count
-        ready = min(queue.granted, len(queue.waiting))
-        if not ready:
+        deliveries: list[Delivery] = []
+        while queue.granted > 0 and queue.waiting:
+            delivery = queue.waiting.popleft()
+            queue.granted -= grants_of(delivery.message)
+            deliveries.append(delivery)
+        if not deliveries:
             return
-        queue.granted -= ready
-        deliveries = [queue.waiting.popleft() for _ in range(ready)]
-        self._waiting_count -= ready
+        self._waiting_count -= len(deliveries)
         self._waiting_bytes -= sum(delivery.message.size_bytes for delivery in deliveries)
         self._hand_over(queue, deliveries)
 
@@ -229,10 +234,11 @@ class MemoryBroker(Broker):
         if queued and not self._has_room(queued, size * queued, OUTPUT_FACTOR if message.cause else 1):
             return False
         self.counters.received += len(route.queues)
+        used = 1 if len(message.payload) <= LIGHT_BYTES else grants_of(message)
         for queue in route.queues:
             delivery = Delivery(queue.trigger, message)
             if queue.granted > 0:
-                queue.granted -= 1
+                queue.granted -= used
                 batch = ready.get(queue)
                 if batch is None:
                     ready[queue] = batch = []

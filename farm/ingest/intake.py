@@ -2,8 +2,9 @@
 
     broker > note > take > dispatcher.offered          closed (settled, released) > grant > broker
 A trigger may hold 1024 messages or 64 MiB, a farm 8192 or 512 MiB: with more than eight triggers each gets its even
-part. What a granted message will weigh nobody knows before it comes; it is reckoned by those that came last, 64 KiB at
-first. A trigger that is paused for any reason gets no new grants; what was granted before may still come.
+part. A broker that weighs takes a grant for each 64 KiB, so that neither bound is passed by more than a message. What
+another's will weigh nobody knows before they come; it is reckoned by those that came last, 64 KiB at first. A trigger
+that is paused for any reason gets no new grants; what was granted before may still come.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from farm.broker import Broker, Delivery, Subscription
+from farm.broker import GRANT_BYTES, LIGHT_BYTES, Broker, Delivery, Subscription, grants_of
 from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.table import ESTIMATE_BYTES, Record, Trigger
 from farm.message import Message
@@ -66,7 +67,11 @@ class Intake:
         for trigger, deliveries in noted:
             count = len(deliveries)
             size_bytes = sum(weight(delivery.message) for delivery in deliveries)
-            trigger.granted = max(0, trigger.granted - count)
+            if self._brokers[trigger.spec.broker].weighs:
+                heavy = size_bytes > LIGHT_BYTES  # perhaps one of them, else none
+                trigger.granted -= sum(grants_of(one.message) for one in deliveries) if heavy else count
+            else:
+                trigger.granted = max(0, trigger.granted - count)
             trigger.held += count
             trigger.held_bytes += size_bytes
             _reckon(trigger, size_bytes // count)
@@ -99,13 +104,16 @@ class Intake:
         for trigger in owed:
             if trigger.pauses:
                 continue
+            broker = self._brokers[trigger.spec.broker]
+            each_bytes = GRANT_BYTES if broker.weighs else trigger.estimate_bytes
             room = self._limit - trigger.held - trigger.granted
-            by_bytes = (self._limit_bytes - trigger.held_bytes) // trigger.estimate_bytes - trigger.granted
+            by_bytes = (self._limit_bytes - trigger.held_bytes) // each_bytes - trigger.granted
             # One message is always let in, or one that weighs more than was reckoned would shut its trigger for good.
-            count = max(min(room, by_bytes), 1 if trigger.held + trigger.granted == 0 else 0)
+            least = 1 - trigger.granted if trigger.held == 0 and trigger.granted <= 0 else 0
+            count = max(min(room, by_bytes), least)
             if count > 0:
                 trigger.granted += count
-                self._brokers[trigger.spec.broker].grant(trigger.number, count)
+                broker.grant(trigger.number, count)
 
     def _note_for(self, trigger: Trigger) -> Callable[[list[Delivery]], None]:
         def note(deliveries: list[Delivery]) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from farm.broker import Broker, Delivery
+from farm.broker import Broker, Delivery, Published, Refused
+from farm.brokers.memory import MemoryBroker
 from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.intake import Intake
 from farm.ingest.table import Trigger
 from farm.message import Message
-from farm.spec import TriggerSpec
+from farm.spec import MemorySpec, TriggerSpec
 from tests.ingest.farmhouse import component
 from tests.ingest.pieces import ScriptedBroker
 
@@ -84,6 +85,68 @@ def test_heavy_messages_are_granted_by_their_weight() -> None:
     gate.intake.resume([trigger], "nothing")
     gate.intake.grant()
     assert gate.granted() == 1, "64 MiB may be held"
+
+
+class Hall:
+    """An intake over a memory broker, in which clients publish."""
+
+    def __init__(self, trigger_count: int = 1) -> None:
+        self.broker = MemoryBroker(MemorySpec("in"))
+        self.dispatcher = Dispatcher([component("c")])
+        self.triggers = [Trigger(n, "c", TriggerSpec("in", "t")) for n in range(trigger_count)]
+        self.intake = Intake(self.triggers, {"in": self.broker}, self.dispatcher, lambda: None)
+        self.intake.open()
+
+    def publish(self, count: int, payload: bytes) -> int:
+        """How many of so many were accepted."""
+        answers: list[Published | Refused] = []
+        self.broker.publish([Message(f"{n}", "t", payload) for n in range(count)], answers.extend)
+        self.turn()
+        return sum(isinstance(answer, Published) for answer in answers)
+
+    def turn(self) -> None:
+        self.intake.grant()
+        self.intake.take()
+
+    def close_all(self) -> int:
+        """Everything that is held is done with; how many these were."""
+        released = self.dispatcher.release({trigger.number for trigger in self.triggers})
+        self.intake.closed(released)
+        self.turn()
+        return len(released)
+
+
+@pytest.mark.parametrize("size_bytes", [100, 50_000, 65_500, 100_000, 1 << 20])
+def test_of_a_broker_that_weighs_neither_bound_is_ever_passed_by_more_than_a_message(size_bytes: int) -> None:
+    hall = Hall()
+    (trigger,) = hall.triggers
+    accepted, closed = 0, 0
+    for _ in range(6):
+        accepted += hall.publish(2000, bytes(size_bytes))
+        assert trigger.held <= 1024
+        assert trigger.held_bytes <= (64 << 20) + size_bytes
+        closed += hall.close_all()
+    while count := hall.close_all():
+        closed += count
+    assert closed == accepted
+    assert (trigger.held, trigger.held_bytes, trigger.granted) == (0, 0, 1024), "every grant is there again"
+
+
+def test_light_and_heavy_messages_in_turn_keep_the_bound_too() -> None:
+    hall = Hall()
+    (trigger,) = hall.triggers
+    for turn in range(40):
+        hall.publish(50, bytes(1 << 20) if turn % 8 == 0 else b"x")
+        assert trigger.held_bytes <= 65 << 20
+        if turn % 16 == 15:
+            hall.close_all()
+
+
+def test_a_message_that_is_heavier_than_its_triggers_part_is_still_let_in() -> None:
+    hall = Hall(trigger_count=600)
+    for _ in range(3):
+        assert hall.publish(1, bytes(1 << 20)) == 1
+        assert hall.close_all() == 600
 
 
 def test_a_message_heavier_than_all_that_may_be_held_is_still_let_in() -> None:
