@@ -31,7 +31,6 @@ from tests.guests import wat
 from tests.system.family import Family, family
 
 WORKERS: Final = 8
-HANDLER_MS: Final = 10
 ANSWER_BYTES: Final = 32  # what the guest answers with of a payload
 
 # What farm promises of ingest's memory: here as figures, so that other figures in its code are noticed.
@@ -61,12 +60,13 @@ triggers = [{ broker = "test", topic = "in", publish = { subject = "out" } }]
 
 @dataclass(frozen=True)
 class Burst:
-    """What to send. count: messages; payload_bytes: of each, at least 16."""
+    """What to send. count: messages; payload_bytes: of each, at least 16; handler_ms: how long a call takes."""
 
     title: str
     count: int
     payload_bytes: int
     by_http: bool
+    handler_ms: int = 10
 
 
 @dataclass
@@ -93,7 +93,7 @@ FULL: Final = (
 def burst(folder: Path, wanted: Burst) -> Outcome:
     """One burst against a farm of its own, to the end of all that was accepted."""
     found = Outcome(allowed_bytes=allowed_bytes(wanted.payload_bytes))
-    sent = Sent("burst", lambda number: b"%d %d " % (HANDLER_MS, number))
+    sent = Sent("burst", lambda number: b"%d %d " % (wanted.handler_ms, number))
     ledger = Ledger()
     with family(folder, MANIFEST, {"nap": wat.wasm("nap")}) as farm:
         farm.env["FARM_LOG_LEVEL"] = "warning"  # the guest prints
