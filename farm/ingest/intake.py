@@ -80,11 +80,13 @@ class Intake:
 
     def closed(self, records: Iterable[Record]) -> None:
         """These are settled or released: their triggers may have others."""
+        trigger: Trigger | None = None
         for record in records:
-            trigger = record.trigger
+            if record.trigger is not trigger:
+                trigger = record.trigger
+                self._owed.add(trigger)
             trigger.held -= 1
             trigger.held_bytes -= weight(record.delivery.message)
-            self._owed.add(trigger)
 
     def pause(self, triggers: Iterable[Trigger], why: str) -> None:
         """Grant these nothing, until the same reason is lifted."""

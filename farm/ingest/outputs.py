@@ -36,7 +36,8 @@ def place(record: Record, brokers: Mapping[str, Broker]) -> Placed | Failed:
     if source.hops >= HOPS_LIMIT:
         return Failed("output", f"the message has passed {source.hops} components already: a loop")
     try:
-        _check_amount(outputs)
+        if len(outputs) > 1:
+            _check_amount(outputs)
         return [_place_one(record, index, output, brokers) for index, output in enumerate(outputs)]
     except Misplaced as error:
         return Failed("output", str(error)[:TEXT_LIMIT])
@@ -56,8 +57,6 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 
 
 def _check_amount(outputs: list[Output]) -> None:
-    if len(outputs) == 1 and len(outputs[0].payload) <= OUTPUTS_LIMIT_BYTES:
-        return
     if len(outputs) > OUTPUTS_LIMIT:
         raise Misplaced(f"{len(outputs)} outputs exceed the limit of {OUTPUTS_LIMIT}")
     size = sum(len(output.payload) for output in outputs)
@@ -78,15 +77,17 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
     broker = brokers.get(name)
     if broker is None:
         raise Misplaced(suggestion(name, brokers))
-    headers = passed(output.headers) if output.headers else ()
+    headers = output.headers
     try:
         broker.check(subject, len(output.payload))
         if output.reply_to is not None:
             validate(output.reply_to)
     except InputError as error:
         raise Misplaced(str(error)) from error
-    if why := header_fault(headers):
-        raise Misplaced(why)
+    if headers:
+        headers = passed(headers)
+        if why := header_fault(headers):
+            raise Misplaced(why)
     return broker, Message(
         output_id(source.id, record.lane.name, index),
         subject,

@@ -81,20 +81,23 @@ class Settlement:
         """Publish what these answered, and settle each once all of its outputs are confirmed."""
         done: list[Record] = []
         batches: dict[Broker, tuple[list[Message], list[Record]]] = {}
+        brokers = self._brokers
         for record in records:
             assert record.answer is not None
             if not record.answer.outputs:
                 done.append(record)
                 continue
-            placed = place(record, self._brokers)
+            placed = place(record, brokers)
             if isinstance(placed, Failed):
                 self._fail(record, placed, "loop" if loops(record) else None)
                 continue
             record.unconfirmed = len(placed)
             for broker, message in placed:
-                messages, owners = batches.get(broker) or batches.setdefault(broker, ([], []))
-                messages.append(message)
-                owners.append(record)
+                batch = batches.get(broker)
+                if batch is None:
+                    batch = batches[broker] = ([], [])
+                batch[0].append(message)
+                batch[1].append(record)
         self.close(done)
         for broker, (messages, owners) in batches.items():
             self._publish(broker, messages, owners)
@@ -127,14 +130,13 @@ class Settlement:
     def _publish(self, broker: Broker, messages: list[Message], owners: list[Record]) -> None:
         def done(answers: Sequence[Published | Refused]) -> None:
             closing: list[Record] = []
-            for place_, answer in enumerate(answers):
-                record = owners[place_]
+            for message, record, answer in zip(messages, owners, answers, strict=True):
                 if isinstance(answer, Published):
                     record.unconfirmed -= 1
                     if not record.unconfirmed:
                         closing.append(record)
                 else:
-                    self._refused(_Waiting(broker, messages[place_], record, self._clock()), answer, first=True)
+                    self._refused(_Waiting(broker, message, record, self._clock()), answer, first=True)
             self.close(closing)
 
         broker.publish(messages, done)
