@@ -13,6 +13,7 @@ import asyncio
 import gc
 import os
 import time
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -96,6 +97,7 @@ class Ingest:
         self._turn_wanted = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
+        self._due_s = 0.0  # when the next thing is due, as of the end of the last turn
         self._drain_until_s: float | None = None
         self._pumps: list[Pump] = []
 
@@ -151,8 +153,9 @@ class Ingest:
         """Act on all that was noted: take in, give out, tell listeners, and set the clock for what comes later."""
         now_s = time.monotonic()
         self._turn_wanted = True  # what is noted from here on is dealt with below
-        self._crew.wake(now_s)
-        self._circuit.wake(now_s)
+        if now_s >= self._due_s:
+            self._crew.wake(now_s)
+            self._circuit.wake(now_s)
         self._intake.grant()
         self._intake.take()
         if self._crew.assign(now_s):
@@ -259,6 +262,7 @@ class Ingest:
         """Have a turn when the next thing is due."""
         times = [self._crew.next_wake_s(), self._circuit.next_wake_s(now_s), self._drain_until_s]
         due_s = min((time_s for time_s in times if time_s is not None), default=None)
+        self._due_s = inf if due_s is None else due_s
         if due_s is None or (self._timer is not None and self._timer_s <= due_s):
             return
         if self._timer is not None:

@@ -84,6 +84,7 @@ class Relay:
         self._clients: dict[bytes, _Client] = {}
         self._cut_off: dict[bytes, None] = {}
         self._spoke = False
+        self._answers: list[tuple[bytes, _Client, Published]] = []  # of this turn
         self.listeners = Listeners(brokers, self.send, wanted)
         self.publishing = Publishing(brokers, triggers, self.listeners)
 
@@ -119,9 +120,17 @@ class Relay:
         return self._keep(client, known, frames, answers)
 
     def flush(self) -> None:
-        """Say what waits, and tell listeners what was heard in this turn."""
+        """Say what waits, answer what was published in this turn, and tell listeners what was heard in it.
+
+        Answers come after the turn's work has gone to workers: a send wakes another thread, which takes longer than all
+        else that a lone message needs here.
+        """
         if self._late:
             self._say_again()
+        answers, self._answers = self._answers, []
+        for routing_id, client, answer in answers:
+            if self._clients.get(routing_id) is client:
+                self.send(routing_id, answer)
         self.listeners.flush()
 
     def spoke(self) -> bool:
@@ -167,8 +176,8 @@ class Relay:
             self.listeners.unlisten(routing_id, word.listener)
 
     def _answer(self, routing_id: bytes, client: _Client, answer: Published) -> None:
-        if self._clients.get(routing_id) is client:
-            self.send(routing_id, answer)
+        self._answers.append((routing_id, client, answer))
+        self._wanted()
 
     def _send(self, routing_id: bytes, client: _Client, frames: list[bytes], answers: bool) -> Sent:
         self._spoke = True

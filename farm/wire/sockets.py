@@ -118,11 +118,8 @@ class Dealer(_Socket):
     def receive(self, limit: int = RECEIVE_LIMIT) -> list[list[bytes]]:
         """At most `limit` messages that have arrived, each its frames; fewer means nothing is left."""
         taken: list[list[bytes]] = []
-        try:
-            while len(taken) < limit:
-                taken.append(self._raw.recv_multipart(zmq.NOBLOCK))
-        except zmq.Again:
-            pass  # nothing is left: the caller's rule for the descriptor holds
+        while len(taken) < limit and self.readable():  # half the time of an attempt that raises
+            taken.append(self._raw.recv_multipart(zmq.NOBLOCK))
         return taken
 
 
@@ -158,15 +155,12 @@ class Router(_Socket):
     def receive(self, limit: int = RECEIVE_LIMIT) -> list[tuple[bytes, list[bytes]]]:
         """At most `limit` messages that have arrived, each with its sender's routing id."""
         taken: list[tuple[bytes, list[bytes]]] = []
-        try:
-            while len(taken) < limit:
-                first = self._raw.recv(zmq.NOBLOCK, copy=False)
-                routing_id = first.bytes
-                if routing_id not in self._peers:
-                    self._remember(routing_id, first)
-                taken.append((routing_id, self._raw.recv_multipart() if first.more else []))
-        except zmq.Again:
-            pass  # nothing is left: the caller's rule for the descriptor holds
+        while len(taken) < limit and self.readable():
+            first = self._raw.recv(zmq.NOBLOCK, copy=False)
+            routing_id = first.bytes
+            if routing_id not in self._peers:
+                self._remember(routing_id, first)
+            taken.append((routing_id, self._raw.recv_multipart() if first.more else []))
         return taken
 
     def _remember(self, routing_id: bytes, frame: zmq.Frame) -> None:

@@ -230,6 +230,7 @@ class Loop:
         """
         ready = select.poll()
         ready.register(self._lifeline.fileno(), select.POLLIN)
+        ready.register(self._link.fd, select.POLLIN)
         with self.hold:
             while not self._drained:
                 if self._lifeline.closed:
@@ -241,11 +242,11 @@ class Loop:
                     return 70
                 if self._queue:
                     self._serve(ticker)
-                else:
-                    self._link.flush()
-                    if not self._make_ready(ticker):
-                        self._wait(ready)
-                self._hear()
+                    self._hear()
+                    continue
+                self._link.flush()
+                if self._make_ready(ticker) or self._wait(ready):
+                    self._hear()
         return 0
 
     def _serve(self, ticker: Ticker) -> None:
@@ -265,6 +266,8 @@ class Loop:
             self._quick += 1
             if took_ns > SLOW_NS or self._quick >= LOOK_UP_COUNT:
                 return
+        if not link.readable():
+            link.flush()
 
     def _may_start(self, invoke: Invoke) -> bool:
         """Write what starts, then read what is revoked: ingest does the opposite, so one of the two sees the other."""
@@ -309,14 +312,15 @@ class Loop:
         finally:
             ticker.left()
 
-    def _wait(self, ready: select.poll) -> None:
-        """Sleep until a batch, a word or the next beat."""
+    def _wait(self, ready: select.poll) -> bool:
+        """Sleep until a batch, a word or the next beat; whether the lifeline wants a look."""
         self._pulse.promise(IDLE_PROMISE_S)
-        fd = self._link.fd
-        ready.register(fd, select.POLLIN)
-        if not self._link.readable() and not ready.poll(IDLE_WAIT_S * 1000):
+        if self._link.readable():
+            return True
+        woken = ready.poll(IDLE_WAIT_S * 1000)
+        if not woken:
             self._link.rejoin()
-        ready.unregister(fd)
+        return woken != [(self._link.fd, select.POLLIN)]
 
     def _hear(self) -> None:
         for word in self._lifeline.receive():

@@ -211,6 +211,18 @@ def test_a_client_that_says_nonsense_is_cut_off_and_others_are_not(house: House,
     assert all(not isinstance(relay.from_ingest(one), relay.StatusAnswer) for one in bad.dealer.receive())
 
 
+async def test_a_publish_is_answered_at_the_end_of_the_turn_when_its_work_has_left() -> None:
+    desk = Desk(os.getuid())
+    desk.broker.later = False
+    desk.busy = True
+    desk.say(relay.Publishes(1, [Publish("hello.world", b"")]))
+    assert desk.broker.took
+    assert desk.sent == []
+    desk.busy = False
+    desk.turn()
+    assert [type(word) for word in desk.sent] == [relay.Published]
+
+
 class Desk:
     """A router on paper, and the relay behind it."""
 
@@ -219,6 +231,7 @@ class Desk:
         self.arrived: list[tuple[bytes, list[bytes]]] = []
         self.sent: list[relay.FromIngest] = []
         self.full = False
+        self.busy = False  # in a turn that has not come to the relay yet
         self.turned = asyncio.Event()
         self.broker = ScriptedBroker("in")
         self.broker.later = True
@@ -230,7 +243,8 @@ class Desk:
         self.relay.receive()
 
     def turn(self) -> None:
-        self.relay.flush()
+        if not self.busy:
+            self.relay.flush()
         self.turned.set()
 
     def peer(self, routing_id: bytes) -> Peer | None:
