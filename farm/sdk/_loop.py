@@ -57,11 +57,35 @@ class _Loop(base_events.BaseEventLoop):
         self._selector = _Sleep()
 
     def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
-        """Say that there are no threads; asyncio.to_thread and name resolution end here."""
+        """Say that there are no threads; asyncio.to_thread ends here."""
         raise RuntimeError("a component has no threads: to_thread and run_in_executor do not work in one")
+
+    async def create_connection(self, *args: Any, **options: Any) -> NoReturn:
+        """Say that there is no network; asyncio.open_connection ends here, before it looks for a thread."""
+        raise _no_network()
+
+    async def create_server(self, *args: Any, **options: Any) -> NoReturn:
+        """As `create_connection`; asyncio.start_server ends here."""
+        raise _no_network()
+
+    async def create_datagram_endpoint(self, *args: Any, **options: Any) -> NoReturn:
+        """As `create_connection`."""
+        raise _no_network()
+
+    async def getaddrinfo(self, *args: Any, **options: Any) -> NoReturn:
+        """As `create_connection`."""
+        raise _no_network()
+
+    async def getnameinfo(self, *args: Any, **options: Any) -> NoReturn:
+        """As `create_connection`."""
+        raise _no_network()
 
     def _process_events(self, event_list: list[object]) -> None:
         """Nothing ever comes from outside."""
 
     def _write_to_self(self) -> None:
         """There is no other thread that could have to wake this one."""
+
+
+def _no_network() -> RuntimeError:
+    return RuntimeError("a component has no network: sockets and name resolution do not work in one")

@@ -12,7 +12,7 @@ OnOutput = Callable[[str, str, Stream, str], None]
 """(component, message id, stream, text): what one call printed on one stream, escaped but for line ends."""
 
 LIMIT_BYTES: Final = 64 << 10
-LINE_LIMIT: Final = 4096
+LINE_LIMIT: Final = 4096  # characters
 LINES_LIMIT: Final = 256
 
 
@@ -44,10 +44,17 @@ class GuestOutput:
         self._streams, self._kept, self._dropped = {}, 0, 0
         for stream, data in streams.items():
             lines = data.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
-            shown = [printable(line[:LINE_LIMIT]) for line in lines[:LINES_LIMIT]]
+            shown = [_shown(line) for line in lines[:LINES_LIMIT]]
             if len(lines) > LINES_LIMIT:
                 shown.append(f"({len(lines) - LINES_LIMIT} more lines)")
             if dropped:
                 shown.append(f"({dropped} more bytes on stdout and stderr)")
                 dropped = 0
             self._on_output(self._component, self._message_id, stream, "\n".join(shown))
+
+
+def _shown(line: str) -> str:
+    """A line as the log has it: harmless, and marked where it was cut."""
+    if len(line) <= LINE_LIMIT:
+        return printable(line)
+    return f"{printable(line[:LINE_LIMIT])} ({len(line) - LINE_LIMIT} more characters)"

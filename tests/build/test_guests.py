@@ -198,6 +198,9 @@ def test_random_numbers_differ_between_instances_even_those_of_a_generator_made_
     assert first[1] != second[1]
 
 
+NO_NETWORK = "a component has no network: sockets and name resolution do not work in one"
+
+
 def test_an_async_handler_runs_its_coroutines_together(patient: Guest) -> None:
     assert patient.sent("gathered") == [Sent("yes"), Sent("1"), Sent("2"), Sent("3")]
     assert patient.published == [Sent("beside")]
@@ -212,6 +215,10 @@ def test_an_async_handler_runs_its_coroutines_together(patient: Guest) -> None:
         ("stuck", "RuntimeError", "the handler waits for what can never happen: nothing but time can wake it"),
         ("exiting", "SystemExit", "3"),
         ("threaded", "RuntimeError", "a component has no threads: to_thread and run_in_executor do not work in one"),
+        ("connecting", "RuntimeError", NO_NETWORK),
+        ("connecting_by_address", "RuntimeError", NO_NETWORK),
+        ("serving", "RuntimeError", NO_NETWORK),
+        ("resolving", "RuntimeError", NO_NETWORK),
     ],
 )
 def test_an_async_handlers_exception_is_told_like_any_other(patient: Guest, subject: str, kind: str, text: str) -> None:

@@ -68,8 +68,9 @@ def test_the_number_of_lines_is_bounded() -> None:
     assert text.split("\n")[LINES_LIMIT:] == [f"({1000 - LINES_LIMIT} more lines)"]
 
 
-def test_the_length_of_a_line_is_bounded() -> None:
-    assert printed(b"x" * 10_000)[0][3] == "x" * LINE_LIMIT
+def test_a_line_that_is_too_long_is_cut_and_marked() -> None:
+    assert printed(b"x" * 10_000)[0][3] == "x" * LINE_LIMIT + f" ({10_000 - LINE_LIMIT} more characters)"
+    assert printed(b"x" * LINE_LIMIT)[0][3] == "x" * LINE_LIMIT
 
 
 def test_each_message_has_room_of_its_own() -> None:

@@ -72,5 +72,21 @@ async def exiting(message):
     raise SystemExit(3)
 
 
+async def connecting(message):
+    return await asyncio.open_connection("example.com", 80)
+
+
+async def connecting_by_address(message):
+    return await asyncio.open_connection("127.0.0.1", 80)
+
+
+async def serving(message):
+    return await asyncio.start_server(print, "127.0.0.1", 0)
+
+
+async def resolving(message):
+    return await asyncio.get_running_loop().getaddrinfo("example.com", 80)
+
+
 async def threaded(message):
     return await asyncio.to_thread(print)
