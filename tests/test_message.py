@@ -6,18 +6,21 @@ import re
 
 import pytest
 
-from farm.message import Message, header_fault, keyed_id, new_id, output_id, passed
+from farm.message import Ids, Message, header_fault, keyed_id, new_id, output_id, passed
 
 
 def test_a_new_id_is_a_uuid_of_version_7_and_never_the_same() -> None:
-    ids = [new_id() for _ in range(1000)]
+    ids = [new_id(), *(Ids().new() for _ in range(10))]
+    one = Ids()
+    ids += [one.new() for _ in range(2000)]
     shape = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
     assert all(shape.fullmatch(one) for one in ids)
-    assert len(set(ids)) == 1000
+    assert len(set(ids)) == len(ids)
 
 
 def test_new_ids_sort_by_the_millisecond_of_their_making() -> None:
-    stamps = [new_id()[:13] for _ in range(1000)]
+    one = Ids()
+    stamps = [one.new()[:13] for _ in range(1000)]
     assert stamps == sorted(stamps)
 
 

@@ -10,7 +10,7 @@ lets only some names out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from farm.message import HEADER_COUNT_LIMIT, HEADERS_LIMIT_BYTES, HOPS_LIMIT, Headers, Message, new_id
@@ -43,11 +43,12 @@ def to_headers(message: Message) -> list[tuple[str, str]]:
     return found
 
 
-def from_headers(headers: Iterable[tuple[str, str]], source_id: str = "") -> Envelope:
+def from_headers(headers: Iterable[tuple[str, str]], source_id: str = "", new: Callable[[], str] = new_id) -> Envelope:
     """What was said, whoever said it; never raises.
 
     Args:
       source_id: what the server calls the message: the id of one that brings none, the same at every delivery.
+      new: makes the id of one that has neither (`Ids().new` where there are many).
     """
     message_id = cause = ""
     hops = size_bytes = 0
@@ -64,7 +65,7 @@ def from_headers(headers: Iterable[tuple[str, str]], source_id: str = "") -> Env
             cause = _id_of(value)
         elif name == HOPS:
             hops = int(value) if value.isascii() and value.isdigit() and len(value) <= 4 else HOPS_LIMIT
-    return Envelope(message_id or source_id or new_id(), cause, hops, tuple(kept))
+    return Envelope(message_id or source_id or new(), cause, hops, tuple(kept))
 
 
 def _id_of(value: str) -> str:

@@ -14,7 +14,7 @@ from farm.errors import BrokerUnavailable, FarmError, InputError, Problem, Unkno
 from farm.ingest.listeners import Listeners
 from farm.ingest.outputs import suggestion
 from farm.ingest.table import Trigger
-from farm.message import Headers, Message, header_fault, keyed_id, new_id, passed
+from farm.message import Headers, Ids, Message, header_fault, keyed_id, passed
 from farm.subject import nearest, validate
 from farm.wire.relay import Accepted, Publish, Publishes, Refusal
 from farm.wire.relay import Published as Answer
@@ -53,6 +53,7 @@ class Publishing:
         self._topics = {name: [t.spec.topic for t in triggers if t.spec.broker == name] for name in brokers}
         self._nearest: dict[tuple[str, str], str | None] = {}
         self._generation = 0
+        self._ids = Ids()
         self.draining = False
 
     def publish(self, caller: str, word: Publishes, done: Callable[[Answer], None]) -> None:
@@ -94,7 +95,7 @@ class Publishing:
     def _message(self, caller: str, item: Publish) -> Message:
         if self.draining:
             raise BrokerUnavailable(Problem("the farm is stopping"))
-        message_id = new_id() if item.key is None else keyed_id(caller, item.key)
+        message_id = self._ids.new() if item.key is None else keyed_id(caller, item.key)
         if item.reply_to is None and not item.headers:
             return Message(message_id, item.subject, item.payload)
         if item.reply_to is not None:

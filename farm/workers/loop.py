@@ -34,7 +34,8 @@ FLUSH_COUNT: Final = 32
 FLUSH_BYTES: Final = 256 << 10
 FLUSH_NS: Final = 1_000_000
 SLOW_NS: Final = 1_000_000
-LOOK_UP_COUNT: Final = 64  # quick calls between two looks at the lifeline
+LOOK_UP_COUNT: Final = 64  # quick calls between two looks at the socket
+LISTEN_NS: Final = 5_000_000  # between two looks at the lifeline while there is work
 WEIGHT: Final = 0.125  # of the newest call in a component's moving average
 
 
@@ -220,6 +221,7 @@ class Loop:
         self._queue: deque[Invoke] = deque()
         self._average_ns: dict[str, float] = {}
         self._quick = 0
+        self._heard_ns = 0  # when the lifeline was looked at last
         self._drained = False
         self.hold = threading.Lock()
 
@@ -242,7 +244,8 @@ class Loop:
                     return 70
                 if self._queue:
                     self._serve(ticker)
-                    self._hear()
+                    if time.monotonic_ns() - self._heard_ns >= LISTEN_NS:
+                        self._hear()
                     continue
                 self._link.flush()
                 if self._make_ready(ticker) or self._wait(ready):
@@ -250,7 +253,7 @@ class Loop:
         return 0
 
     def _serve(self, ticker: Ticker) -> None:
-        """Run what is in the queue, until it is empty or the lifeline wants a look."""
+        """Run what is in the queue, until it is empty or the socket wants a look."""
         link, queue = self._link, self._queue
         self._quick = 0
         while queue:
@@ -323,6 +326,7 @@ class Loop:
         return woken != [(self._link.fd, select.POLLIN)]
 
     def _hear(self) -> None:
+        self._heard_ns = time.monotonic_ns()
         for word in self._lifeline.receive():
             if isinstance(word, Drain):
                 self._link.flush()
