@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.guests import wat
-from tests.system.family import Family, family, run_farm
+from tests.system.family import FARM, Family, family, run_farm
 
 HEAD = '[app]\nname = "bad"\n[brokers.test]\ntype = "memory"\n'
 
@@ -181,6 +182,19 @@ def test_what_cannot_be_published_or_heard_is_a_usage_error(
     ended = running.run(*words)
     assert ended.returncode == 2, ended.stderr.decode()
     assert_one_line(ended.stderr, *parts)
+
+
+@pytest.mark.parametrize("words", [["status", "--watch"], ["status", "--watch", "--json"], ["subscribe", "hello.*"]])
+def test_what_has_no_end_ends_with_its_reader_and_that_is_no_error(running: Family, words: list[str]) -> None:
+    with subprocess.Popen(
+        [FARM, *words], cwd=running.folder, env=running.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        (watching.stderr if words[0] == "subscribe" else watching.stdout).readline()
+        watching.stdout.close()
+        assert watching.wait(30) == 0
+        assert watching.stderr.read() == b""
 
 
 def test_a_payload_over_the_limit_is_refused_with_both_numbers(running: Family) -> None:

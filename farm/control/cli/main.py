@@ -131,13 +131,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return failed([f"farm runs on Linux alone, and this is {sys.platform}"], INTERNAL, debug)
     try:
         code = root().main(arguments, prog_name="farm", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has gone can still be told from a fault
     except FarmError as error:
         return failed([str(problem) for problem in error.problems], error.exit_code, debug)
     except typer.TyperException as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit as end:  # what typer and rich make of a closed pipe
+        return _ended_by(end)
     except Exception as error:  # noqa: BLE001  the last resort: whatever it is, a person is told and the code is 70
+        if _is_unread(error):
+            return 0
         text = f"{type(error).__name__}: {error}"
         hint = "" if debug else ". Run it again with --debug to see where"
         return failed([printable(f"a fault in farm itself: {text}{hint}")], INTERNAL, debug)
@@ -158,6 +164,30 @@ def failed(lines: Sequence[str], exit_code: int, debug: bool) -> int:
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
     return exit_code
+
+
+def _ended_by(end: SystemExit) -> int:
+    """0 where typer or rich ended us because nobody reads what is printed (`| head`): that is no error."""
+    if not isinstance(end.__context__, BrokenPipeError):
+        raise end
+    _silence()
+    return 0
+
+
+def _is_unread(error: Exception) -> bool:
+    """Whether that is what happened, with an error that could also be another pipe's; then nothing more is printed."""
+    from farm.control.cli.pipe import reader_has_gone
+
+    if not isinstance(error, BrokenPipeError) or not reader_has_gone():
+        return False
+    _silence()
+    return True
+
+
+def _silence() -> None:
+    from farm.log import silence
+
+    silence(1)  # else the interpreter would complain as it ends
 
 
 def _usage(error: typer.TyperException) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import select
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,6 +17,7 @@ from farm.client.blocking import Farm, Missed, Subscription
 from farm.client.bulk import Receipt, Tally
 from farm.client.failures import error_of
 from farm.control.cli.options import App, rundir_of
+from farm.control.cli.pipe import reader_has_gone
 from farm.control.cli.source import Lines, opened, whole
 from farm.errors import BrokerFull, FarmError, InputError, PayloadTooLarge, Problem, Unanswered, printable
 from farm.log import silence
@@ -196,7 +196,7 @@ def _print_all(heard: Subscription, as_json: bool, count: int | None) -> None:
         word = heard.next(0)
         if word is None:
             sys.stdout.flush()
-            if _reader_has_gone():
+            if reader_has_gone():
                 return
             word = heard.next(LOOK_S)
         if isinstance(word, Missed):
@@ -236,12 +236,6 @@ def _gap_line(missed: Missed) -> str:
     if missed.count:
         return f"gap: {_count(missed.count, 'message')} came too fast and are missing here"
     return "gap: the farm restarted; messages may be missing here"
-
-
-def _reader_has_gone() -> bool:
-    poll = select.poll()
-    poll.register(1, 0)
-    return any(happened & select.POLLERR for _, happened in poll.poll(0))
 
 
 def _argument(payload: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,28 @@ def test_an_interrupt_is_130_and_no_traceback(
     failing(monkeypatch, KeyboardInterrupt())
     assert main(["version"]) == 130
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["version"], ["config", "schema"], ["status", "--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str]) -> None:
+    ended = unread(words)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_an_error_is_one_though_nobody_reads_what_is_printed() -> None:
+    assert unread(["nonsense"]).returncode == 2
+
+
+def unread(words: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """A command whose standard output nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [Path(sys.executable).with_name("farm"), *words], stdout=writer, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(writer)
 
 
 def test_debug_is_taken_from_anywhere_before_a_double_dash() -> None:

@@ -60,7 +60,7 @@ def test_a_publish_says_its_id_and_what_matched(ingest: StandIn, capsys: pytest.
     assert main(["publish", "hello.world", "Ada"]) == 0
     said = capsys.readouterr().out
     assert said.endswith("accepted by test: 1 trigger and 0 listeners match hello.world\n")
-    assert re.fullmatch("key-[0-9a-f]{32}", said.split()[0])
+    assert re.fullmatch("key-[0-9a-f]{32}-1", said.split()[0])
     assert unkeyed(ingest.publishes) == [Publish("hello.world", b"Ada")]
 
 
