@@ -8,10 +8,10 @@ STAMP := .venv/.installed
 CODE := farm tests example-app
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check formatted linted typed layered bench profile fmt clean
+.PHONY: help install run test check formatted linted typed layered bench bench-check profile fmt clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv with farm and everything its tests need
 
@@ -35,8 +35,11 @@ typed: install build/stubs/.made
 layered: install
 	@$(BIN)/lint-imports
 
-bench: install  ## measure how many messages a second go through
-	@$(BIN)/python tests/bench/run.py $(ARGS)
+bench: install  ## measure how fast farm is here (ARGS="codec path" for some of it, ARGS=--quick)
+	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+bench-check: install  ## exit 1 when something got slower, beside what it is compared with
+	@$(BIN)/python -m tests.bench.check $(ARGS)
 
 profile: install  ## show where ingest and a worker spend their time (pictures in build/profile)
 	@$(BIN)/python -m tests.bench.profile_farm $(ARGS)

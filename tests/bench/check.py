@@ -1,0 +1,121 @@
+"""The gate: has anything got slower, beside what it is compared with in the same run?
+
+    make bench-check                    exit 1 and a line for each ratio that got worse by more than 20 %
+    make bench-check ARGS=--keep        measure, and keep what was measured in tests/bench/ratios.json
+Ratios alone are compared, never times. A section with something that got worse is measured again, up to LOOKS times:
+named is what was worse every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench import gate, machine
+from tests.bench.gate import Kept
+from tests.bench.ratios import Ratio
+from tests.bench.report import GATE, Say
+from tests.bench.run import progress
+from tests.bench.sections import SECTIONS, unknown
+
+KEPT: Final = Path(__file__).with_name("ratios.json")
+LOOKS: Final = 3
+
+Look = dict[str, Ratio]
+
+
+def section_of(name: str) -> str:
+    """Which section measures a ratio: the first word of its name."""
+    return name.partition(":")[0].partition(",")[0]
+
+
+def look(sections: list[str], say: Say) -> Look:
+    """Measure the gate's part of those sections."""
+    return {one.name: one for section in sections for one in SECTIONS[section](GATE, say).ratios}
+
+
+def looks_at(sections: list[str], kept: dict[str, Kept], say: Say) -> list[Look]:
+    """All of them once, and what looks worse again."""
+    looks = [look(sections, say)]
+    while len(looks) < LOOKS and (worse := gate.suspects(kept, gate.mildest(kept, looks))):
+        again = [section for section in sections if section in {section_of(name) for name in worse}]
+        say(f"looks worse, measured again: {'; '.join(worse)}")
+        looks.append(look(again, say))
+    return looks
+
+
+def read(path: Path) -> tuple[dict[str, Kept], dict[str, Any]]:
+    """What is kept, and the machine that it comes from."""
+    content = json.loads(path.read_text())
+    return {name: Kept(**one) for name, one in content["ratios"].items()}, content["machine"]
+
+
+def write(path: Path, kept: dict[str, Kept], here: dict[str, str | int | float]) -> None:
+    """Keep these."""
+    ratios = {name: asdict(one) for name, one in kept.items()}
+    path.write_text(json.dumps({"machine": here, "ratios": ratios}, indent=2) + "\n")
+
+
+def keep(sections: list[str], here: dict[str, str | int | float], say: Say) -> None:
+    """Measure twice, for the noise between two looks, and keep; what other sections have is left."""
+    looks = [look(sections, say) for _ in range(2)]
+    found = {name: middle([one[name] for one in looks if name in one]) for name in looks[0]}
+    others = read(KEPT)[0] if KEPT.exists() else {}
+    rest = {name: one for name, one in others.items() if section_of(name) not in sections}
+    write(KEPT, {**rest, **gate.kept_of(found, looks)}, here)
+    print(f"{len(found)} ratios kept in {KEPT.name}")
+
+
+def middle(found: list[Ratio]) -> Ratio:
+    """A ratio between those of several looks."""
+    value = sum(one.value for one in found) / len(found)
+    return Ratio(
+        found[0].name, value, max(one.noise for one in found), sum(one.pairs for one in found), found[0].better
+    )
+
+
+def verdict(kept: dict[str, Kept], found: Look) -> list[str]:
+    """Print the comparison; what fails the gate."""
+    width = max(map(len, found), default=0)
+    for name, one in found.items():
+        before = kept.get(name)
+        change = "" if before is None else f"{before.value:9.3g}  {-gate.worse_by(before, one.value):+7.0%}"
+        print(f"{name:{width}}  {one.value:9.3g}  {change}")
+    for line in gate.notes(kept, found):
+        print(line)
+    wrong = gate.faults(kept, found)
+    for line in wrong:
+        print(line)
+    return wrong
+
+
+def main() -> None:
+    """Compare, or keep."""
+    parser = argparse.ArgumentParser(prog="make bench-check", description="Has anything got slower?")
+    parser.add_argument("sections", nargs="*", help=f"which of {', '.join(SECTIONS)}; none: all")
+    parser.add_argument("--keep", action="store_true", help="keep what is measured now")
+    words = parser.parse_args()
+    if problem := unknown(words.sections):
+        parser.exit(2, f"error: {problem}\n")
+    sections, here, say = words.sections or list(SECTIONS), machine.describe(), progress()
+    if words.keep:
+        return keep(sections, here, say)
+    if not KEPT.exists():
+        parser.exit(2, f"error: nothing to compare with: there is no {KEPT}. Make one: make bench-check ARGS=--keep\n")
+    kept, there = read(KEPT)
+    kept = {name: one for name, one in kept.items() if section_of(name) in sections}
+    for difference in machine.differences(there, here):
+        print(f"note: kept ratios come from another machine: {difference}")
+    found = gate.mildest(kept, looks_at(sections, kept, say))
+    wrong = verdict(kept, found)
+    if wrong:
+        parser.exit(1, f"error: {len(wrong)} of {len(kept)} ratios fail; docs/benchmarks.md says how to read them\n")
+    print(f"ok: none of {len(kept)} ratios is worse by more than {gate.LIMIT:.0%}")
+    return None
+
+
+if __name__ == "__main__":
+    main()
