@@ -81,7 +81,7 @@ def _amount(text: object, units: tuple[tuple[str, int], ...], measure: _Measure)
         number = text.rstrip("".join(unit for unit, _ in units))
         return Fraction(number) * dict(units)[text.removeprefix(number)]
     digits = re.match(r"\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)", str(text))
-    number = digits[1] if digits and not isinstance(text, bool) else "5"
+    number = digits[1] if digits and not isinstance(text, bool) and float(digits[1]) else "5"  # 0 is never in range
     bare = not isinstance(text, bool) and re.fullmatch(r"\s*[0-9.]+\s*", str(text)) is not None
     raise BadValue(
         Problem(

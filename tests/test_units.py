@@ -43,6 +43,13 @@ def test_a_number_without_a_unit_is_refused_with_a_way_to_write_it(value: object
         parse_duration(value)
 
 
+def test_nothing_without_a_unit_is_not_answered_with_what_no_setting_takes() -> None:
+    with pytest.raises(BadValue, match='such as "5MiB"'):
+        parse_size("0")
+    with pytest.raises(BadValue, match='such as "5s"'):
+        parse_duration(0)
+
+
 def test_half_a_byte_is_no_size() -> None:
     with pytest.raises(BadValue, match="not a whole number of bytes"):
         parse_size("0.3B")

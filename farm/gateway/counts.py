@@ -16,13 +16,13 @@ class Counts:
     gaps: int = 0
 
     def __str__(self) -> str:
-        said = [f"{self.sockets} WebSockets"] if self.sockets else []
-        for count, what in (
-            (self.slow, "closed as slow"),
-            (self.unshown, "messages not shown: not UTF-8"),
-            (self.missed, "messages missed"),
-            (self.gaps, "gaps"),
-        ):
-            if count:
-                said.append(f"{count} {what}")
-        return ", ".join(said)
+        said = (
+            (self.sockets, "WebSocket", ""),
+            (self.slow, "", "closed as slow"),
+            (self.unshown, "message", " not shown: not UTF-8"),
+            (self.missed, "message", " missed"),
+            (self.gaps, "gap", ""),
+        )
+        return ", ".join(
+            f"{count} {what}{'s' if what and count != 1 else ''}{more}" for count, what, more in said if count
+        )

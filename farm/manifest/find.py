@@ -22,14 +22,19 @@ def find(app: str | None, environ: Mapping[str, str], cwd: Path) -> Path:
     named, by = (app, "--app") if app is not None else (environ.get("FARM_APP") or None, "FARM_APP")
     if named is not None:
         return _named(cwd / Path(named).expanduser(), by)
+    passed_over: list[Path] = []
     for folder in (cwd, *cwd.parents):
-        if (folder / FILE_NAME).is_file():
-            return (folder / FILE_NAME).resolve()
+        path = folder / FILE_NAME
+        if path.is_file():
+            return path.resolve()
+        if path.is_dir():
+            passed_over.append(path)
+    but = f"; {passed_over[0]} is a folder" if passed_over else ""
     raise SourceMissing(
         Problem(
             f"no {FILE_NAME} here",
             where=str(cwd),
-            why="neither this folder nor one above it has one",
+            why=f"neither this folder nor one above it has one{but}",
             todo="Change to the folder of your app, or name it with --app",
         )
     )
@@ -39,8 +44,10 @@ def _named(path: Path, by: str) -> Path:
     file = path / FILE_NAME if path.is_dir() else path
     if file.is_file():
         return file.resolve()
-    if path.is_dir():
-        why = f"this folder has no {FILE_NAME}"
+    if file.is_dir():
+        why = f"its {FILE_NAME} is a folder"
+    elif path.is_dir():
+        why = "it is a folder" if path.name == FILE_NAME else f"this folder has no {FILE_NAME}"
     else:
         why = "no such file or folder" if not path.exists() else "it is no file"
     raise SourceMissing(

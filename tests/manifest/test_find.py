@@ -61,3 +61,17 @@ def test_a_missing_manifest_is_told_with_what_to_do(
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceMissing, match=why):
         find(name, environ, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("app", r"\(.*/app\): its farm.toml is a folder"),
+        ("app/farm.toml", r"\(.*/app/farm.toml\): it is a folder"),
+        (None, r"one above it has one; .*/farm.toml is a folder"),
+    ],
+)
+def test_a_farm_toml_that_is_a_folder_is_named_as_one(tmp_path: Path, name: str | None, why: str) -> None:
+    (tmp_path / "app" / "farm.toml").mkdir(parents=True)
+    with pytest.raises(SourceMissing, match=why):
+        find(name, {}, tmp_path if name else tmp_path / "app")

@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import typer
 from typer import core
@@ -195,9 +195,26 @@ def _usage(error: typer.TyperException) -> int:
     if isinstance(error, NoArgsIsHelpError) or ctx is None:
         print(error.format_message(), file=sys.stderr)
     else:
-        text = error.format_message().rstrip(".")
+        text = printable(_in_our_words(error).rstrip("."))
         print(f"error: {text}. See `{ctx.command_path} --help`", file=sys.stderr)
     return error.exit_code
+
+
+def _in_our_words(error: typer.TyperException) -> str:
+    """What is wrong with a command line: typer's words, but not those that it hands on from pydantic."""
+    text = error.format_message()
+    found: Any = getattr(error.__cause__ or error.__context__, "errors", None)
+    if found is None:
+        return text
+    fault = found()[0]
+    kind, given, said = str(fault["type"]), f'"{fault["input"]}"', str(fault["msg"])
+    if kind == "int_parsing":
+        better = f"{given} is no whole number"
+    elif kind == "greater_than_equal":
+        better = f"{given} is less than {fault['ctx']['ge']}"
+    else:
+        better = said.removeprefix("Value error, ")
+    return text.replace(said, better)
 
 
 def _nothing() -> None:

@@ -165,6 +165,32 @@ def unread(words: list[str]) -> subprocess.CompletedProcess[bytes]:
         os.close(writer)
 
 
+@pytest.mark.parametrize(
+    ("words", "environment", "said"),
+    [
+        (["up", "--workers", "x"], {}, '"x" is no whole number'),
+        (["up"], {"FARM_WORKERS": "x\x1b[2J"}, '"x\\x1b[2J" is no whole number'),
+        (["up", "--log-level", "loud"], {}, "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
+        (["subscribe", "a", "--count", "0"], {}, '"0" is less than 1'),
+        (["subscribe"], {}, "Missing argument 'PATTERN'"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_told_in_our_words(
+    words: list[str],
+    environment: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(words) == 2
+    told = capfd.readouterr().err
+    assert said in told
+    assert told.endswith(f". See `farm {words[0]} --help`\n")
+    assert not {"Input", "parse", "Value error"} & set(told.split()), "pydantic's words"
+
+
 def test_debug_is_taken_from_anywhere_before_a_double_dash() -> None:
     assert take_debug(["publish", "--debug", "a"]) == (["publish", "a"], True)
     assert take_debug(["publish", "a", "--", "--debug"]) == (["publish", "a", "--", "--debug"], False)
