@@ -80,11 +80,12 @@ class Intake:
 
     def closed(self, records: Iterable[Record]) -> None:
         """These are settled or released: their triggers may have others."""
-        trigger: Trigger | None = None
+        owed: Trigger | None = None
         for record in records:
-            if record.trigger is not trigger:
-                trigger = record.trigger
+            trigger = record.trigger
+            if trigger is not owed:
                 self._owed.add(trigger)
+                owed = trigger
             trigger.held -= 1
             trigger.held_bytes -= weight(record.delivery.message)
 

@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "subscribe": Entry("farm.control.cli.messages:subscribe", "Print the messages of a subject as they come."),
     "check": Entry("farm.control.cli.build:check", "Say all that is wrong with the manifest and its components."),
     "build": Entry("farm.control.cli.build:build", "Build the components whose sources changed."),
+    "explain": Entry("farm.control.cli.explain:explain", "Show what runs on a subject, and why the rest does not."),
     "config": Entry("farm.control.cli.config:app", "Show the settings in force, or their JSON Schema."),
     "version": Entry("farm.control.cli.version:version", "Show the versions of farm and of what it stands on."),
 }

@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Annotated, Final
 
 import typer
+from msgspec import structs
 
 from farm import subject as subjects
 from farm.client.blocking import Farm, Missed, Subscription
@@ -21,7 +23,7 @@ from farm.control.cli.pipe import reader_has_gone
 from farm.control.cli.source import Lines, opened, whole
 from farm.errors import BrokerFull, FarmError, InputError, PayloadTooLarge, Problem, Unanswered, printable
 from farm.log import silence
-from farm.message import PAYLOAD_LIMIT_BYTES
+from farm.message import PASSED_NAMES, PASSED_PREFIXES, PAYLOAD_LIMIT_BYTES, header_fault, passed
 from farm.units import format_duration, parse_duration
 from farm.wire.relay import HeardMessage, Publish
 
@@ -35,6 +37,11 @@ Payload = Annotated[str | None, typer.Argument(metavar="[PAYLOAD]", help='The me
 BrokerName = Annotated[
     str | None, typer.Option("--broker", metavar="NAME", help="Default: the first of the running farm's manifest.")
 ]
+Header = Annotated[
+    list[str] | None,
+    typer.Option("--header", "-H", metavar="NAME:VALUE", help="A header of the message; may be given again."),
+]
+WithHeaders = Annotated[bool, typer.Option("--headers", help="Print each message's headers before its payload.")]
 File = Annotated[
     str | None,
     typer.Option("--file", "-f", metavar="FILE|-", help="Publish each line as a message; - reads standard input."),
@@ -53,6 +60,7 @@ def publish(
     subject: Subject,
     payload: Payload = None,
     broker: BrokerName = None,
+    header: Header = None,
     file: File = None,
     as_one: Whole = False,
     timeout: Timeout = "30s",
@@ -69,15 +77,19 @@ def publish(
       farm publish hello.world --file names.txt
       tail -f log | farm publish log.line --file -
       farm publish photos.new --file photo.jpg --whole
+      farm publish orders.new '{"id": 7}' -H 'content-type: application/json'
     """
     patience_s = parse_duration(timeout)
     subjects.validate(subject)
     if (payload is None) == (file is None):
         raise InputError(Problem("nothing to publish" if file is None else "two things to publish", todo=_HOW))
+    headers = tuple(_header(each) for each in header or ())
+    if why := header_fault(headers):
+        raise InputError(Problem("headers that may not travel", why=why))
     if as_one and file is None:
         raise InputError(Problem("--whole without --file", todo=_HOW))
     with opened(file) if file is not None else nullcontext(-1) as fd, Farm.connect(rundir_of(app)) as farm:
-        run = _Run(farm, subject, broker, patience_s, not no_wait)
+        run = _Run(farm, Publish(subject, b"", broker, headers), patience_s, not no_wait)
         if file is None or as_one:
             return run.one(whole(fd) if file is not None else _argument(payload or ""))
         return run.many(Lines(fd), fd)
@@ -89,16 +101,20 @@ _HOW: Final = 'Give the message as an argument ("" for an empty one), or a file 
 class _Run:
     """One `farm publish`."""
 
-    def __init__(self, farm: Farm, subject: str, broker: str | None, patience_s: float, wait: bool) -> None:
+    def __init__(self, farm: Farm, like: Publish, patience_s: float, wait: bool) -> None:
+        """
+        Args:
+          like: what is published, but for its payload.
+        """
         self._farm = farm
-        self._subject = subject
-        self._broker = broker
+        self._like = like
+        self._subject = like.subject
         self._patience_s = patience_s
         self._wait = wait
 
     def one(self, payload: bytes) -> int:
         """Publish one message, and say what became of it."""
-        tally = self._publish(iter([Publish(self._subject, payload, self._broker)]), None)
+        tally = self._publish(iter([structs.replace(self._like, payload=payload)]), None)
         if tally.last is None:
             raise self._failure(tally)
         print(said(tally.last, self._subject))
@@ -106,7 +122,7 @@ class _Run:
 
     def many(self, lines: Lines, fd: int) -> int:
         """Publish each line, and say how many were accepted."""
-        items = (None if line is None else Publish(self._subject, line, self._broker) for line in lines)
+        items = (None if line is None else structs.replace(self._like, payload=line) for line in lines)
         reached = Tally()
 
         def note(tally: Tally) -> None:
@@ -168,7 +184,12 @@ def said(receipt: Receipt, subject: str) -> str:
 
 
 def subscribe(
-    pattern: Pattern, broker: BrokerName = None, as_json: Json = False, count: Count = None, app: App = None
+    pattern: Pattern,
+    broker: BrokerName = None,
+    headers: WithHeaders = False,
+    as_json: Json = False,
+    count: Count = None,
+    app: App = None,
 ) -> int:
     """Print the messages of a subject as they come: subject, a space, payload; Ctrl-C ends it.
 
@@ -182,7 +203,8 @@ def subscribe(
     try:
         with Farm.connect(rundir_of(app)) as farm, farm.subscribe(pattern, broker) as heard:
             print("subscribed", file=sys.stderr, flush=True)
-            _print_all(heard, as_json, count)
+            form = partial(json_line, broker=heard.broker) if as_json else partial(line, headers=headers)
+            _print_all(heard, form, count)
     except KeyboardInterrupt:
         pass  # the way out of something that has no end is no failure
     except BrokenPipeError:
@@ -190,7 +212,7 @@ def subscribe(
     return 0
 
 
-def _print_all(heard: Subscription, as_json: bool, count: int | None) -> None:
+def _print_all(heard: Subscription, form: Callable[[HeardMessage], str], count: int | None) -> None:
     printed = 0
     while count is None or printed < count:
         word = heard.next(0)
@@ -204,13 +226,14 @@ def _print_all(heard: Subscription, as_json: bool, count: int | None) -> None:
             print(_gap_line(word), file=sys.stderr, flush=True)
         elif word is not None:
             printed += 1
-            print(json_line(word, heard.broker) if as_json else line(word))
+            print(form(word))
     sys.stdout.flush()
 
 
-def line(message: HeardMessage) -> str:
+def line(message: HeardMessage, headers: bool = False) -> str:
     """A message for a person, on one line; nothing in it reaches the terminal raw."""
-    return printable(f"{message.subject} {message.payload.decode(errors='backslashreplace')}")
+    shown = "".join(f"[{name}: {value}] " for name, value in message.headers) if headers else ""
+    return printable(f"{message.subject} {shown}{message.payload.decode(errors='backslashreplace')}")
 
 
 def json_line(message: HeardMessage, broker: str) -> str:
@@ -230,6 +253,17 @@ def _joined(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
     for name, value in headers:
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    header = (name.strip().lower(), value.strip())
+    if not colon:
+        raise InputError(Problem(f"bad header {text!r}", why="no colon in it", todo="Write it like 'x-order: 7'"))
+    if not passed((header,)):
+        why = f"only {', '.join(sorted(PASSED_NAMES))} and what begins with {' or '.join(PASSED_PREFIXES)} is carried"
+        raise InputError(Problem(f"header {printable(header[0])!r} may not travel", why=why))
+    return header
 
 
 def _gap_line(missed: Missed) -> str:

@@ -268,3 +268,37 @@ def test_a_subscriber_outlives_ingest_and_says_that_something_may_be_missing(ing
         with Farm.connect(ingest.rundir) as farm:
             farm.publish("good.bye", b"x")
         assert hearing.wait(60) == 0
+
+
+def test_headers_travel_with_every_message(ingest: StandIn, folder: Path) -> None:
+    (folder / "lines").write_bytes(b"one\ntwo\n")
+    words = ["-H", "X-Order: 7", "--header", "content-type:text/plain"]
+    assert main(["publish", "a", "--file", "lines", *words]) == 0
+    assert {one.headers for one in ingest.publishes} == {(("x-order", "7"), ("content-type", "text/plain"))}
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("x-order 7", "bad header 'x-order 7': no colon in it"),
+        ("Nats-Rollup: all", "header 'nats-rollup' may not travel: only content-type"),
+        ("x-a: b\nc", "headers that may not travel: the value of header 'x-a' holds '\\n'"),
+    ],
+)
+def test_a_header_that_may_not_travel_is_refused_in_one_line(
+    ingest: StandIn, capsys: pytest.CaptureFixture[str], header: str, said: str
+) -> None:
+    assert main(["publish", "a", "x", "-H", header]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert ingest.publishes == []
+
+
+def test_subscribe_prints_headers_when_asked(ingest: StandIn) -> None:
+    for words, wanted in (([], b"a hi\n"), (["--headers"], b"a [x-order: 7] [ce-id: \\x1b] hi\n")):
+        listener = started("subscribe", "a", "--count", "1", *words)
+        assert listener.stderr is not None
+        assert listener.stderr.readline() == b"subscribed\n"
+        with Farm.connect(ingest.rundir) as farm:
+            farm.publish("a", "hi", headers=(("x-order", "7"), ("ce-id", "\x1b")))
+        assert listener.communicate(timeout=60)[0] == wanted
