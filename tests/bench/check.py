@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from tests.bench.sections import SECTIONS, unknown
 
 KEPT: Final = Path(__file__).with_name("ratios.json")
 LOOKS: Final = 3
+BUDGET_S: Final = 90.0  # no further look after this
 
 Look = dict[str, Ratio]
 
@@ -39,8 +41,11 @@ def look(sections: list[str], say: Say) -> Look:
 
 def looks_at(sections: list[str], kept: dict[str, Kept], say: Say) -> list[Look]:
     """All of them once, and what looks worse again."""
+    end_s = time.monotonic() + BUDGET_S
     looks = [look(sections, say)]
-    while len(looks) < LOOKS and (worse := gate.suspects(kept, gate.mildest(kept, looks))):
+    while (worse := gate.suspects(kept, gate.mildest(kept, looks))) and time.monotonic() < end_s:
+        if len(looks) == LOOKS:
+            break
         again = [section for section in sections if section in {section_of(name) for name in worse}]
         say(f"looks worse, measured again: {'; '.join(worse)}")
         looks.append(look(again, say))
@@ -60,21 +65,12 @@ def write(path: Path, kept: dict[str, Kept], here: dict[str, str | int | float])
 
 
 def keep(sections: list[str], here: dict[str, str | int | float], say: Say) -> None:
-    """Measure twice, for the noise between two looks, and keep; what other sections have is left."""
-    looks = [look(sections, say) for _ in range(2)]
-    found = {name: middle([one[name] for one in looks if name in one]) for name in looks[0]}
+    """Measure LOOKS times and keep what lies in the middle; what other sections have is left."""
+    looks = [look(sections, say) for _ in range(LOOKS)]
     others = read(KEPT)[0] if KEPT.exists() else {}
     rest = {name: one for name, one in others.items() if section_of(name) not in sections}
-    write(KEPT, {**rest, **gate.kept_of(found, looks)}, here)
-    print(f"{len(found)} ratios kept in {KEPT.name}")
-
-
-def middle(found: list[Ratio]) -> Ratio:
-    """A ratio between those of several looks."""
-    value = sum(one.value for one in found) / len(found)
-    return Ratio(
-        found[0].name, value, max(one.noise for one in found), sum(one.pairs for one in found), found[0].better
-    )
+    write(KEPT, {**rest, **gate.kept_of(looks)}, here)
+    print(f"{len(looks[0])} ratios kept in {KEPT.name}")
 
 
 def verdict(kept: dict[str, Kept], found: Look) -> list[str]:

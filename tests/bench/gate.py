@@ -5,6 +5,7 @@ Worse by more than LIMIT in every look is worse; one look alone may be noise.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -62,18 +63,22 @@ def notes(kept: Mapping[str, Kept], found: Mapping[str, Ratio]) -> list[str]:
     for name, one in found.items():
         if name not in kept:
             lines.append(f"new: {name}: {one.value:.3g}, not kept yet")
-        elif found[name].value and worse_by(_turned(kept[name]), found[name].value) > LIMIT:
+        elif worse_by(_turned(kept[name]), found[name].value) > LIMIT:
             lines.append(f"better: {_told(name, kept[name], one)}: keep it, so that it stays")
     return lines
 
 
-def kept_of(found: Mapping[str, Ratio], looks: Sequence[Mapping[str, Ratio]]) -> dict[str, Kept]:
-    """What to keep of these looks; the noise is the larger of what one look saw and what lies between looks."""
+def kept_of(looks: Sequence[Mapping[str, Ratio]]) -> dict[str, Kept]:
+    """What to keep of several looks: the middle one of each ratio.
+
+    Its noise is the larger of what one look saw in its pairs and how far the looks lie from the middle.
+    """
     kept: dict[str, Kept] = {}
-    for name, one in found.items():
-        values = [look[name].value for look in looks if name in look]
-        between = (max(values) - min(values)) / 2 / one.value if len(values) > 1 else 0.0
-        kept[name] = Kept(round(one.value, 4), round(max(one.noise, between), 3), one.better)
+    for name in dict.fromkeys(name for look in looks for name in look):
+        found = [look[name] for look in looks if name in look]
+        value = statistics.median(one.value for one in found)
+        noise = max(*(one.noise for one in found), *(abs(one.value / value - 1) for one in found))
+        kept[name] = Kept(round(value, 4), round(noise, 3), found[0].better)
     return kept
 
 
