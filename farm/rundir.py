@@ -1,6 +1,6 @@
 """The two directories of a farm, found from the manifest's path alone.
 
-state    <id>/ under $FARM_STATE_DIR, else the user's state directory: lock, keys, dead-letters.jsonl, cache/
+state    <id>/ under $FARM_STATE_DIR, else the user's state directory: lock, keys, dead-letters.jsonl, cache/, brokers/
 runtime  $XDG_RUNTIME_DIR/farm-<id>, else <state>/run: work.sock, relay.sock, admin.sock
 <id>     name of the manifest's folder and 8 hex digits of its real path: two clones do not collide
 """
@@ -63,6 +63,10 @@ class Rundir:
         """The local dead-letter file."""
         return self.state / "dead-letters.jsonl"
 
+    def broker(self, name: str) -> Path:
+        """What one broker keeps, its embedded server too; made by whoever needs it (`make_private`)."""
+        return self.state / "brokers" / name
+
     def make(self) -> None:
         """Make both directories, 0700 and ours.
 
@@ -70,7 +74,7 @@ class Rundir:
           NotPermitted: one is a link, belongs to someone else, or its socket paths would be too long.
         """
         for folder in (self.state, self.cache, self.runtime):
-            _make_private(folder)
+            make_private(folder)
         longest = max(len(os.fsencode(self.runtime / name)) for name in ("work.sock", "relay.sock", "admin.sock"))
         if longest > SOCKET_PATH_LIMIT_BYTES:
             raise NotPermitted(
@@ -118,6 +122,38 @@ class Rundir:
         return int(pid) if held and pid.isdigit() else None
 
 
+@dataclass(frozen=True)
+class ServerFolder:
+    """Where an embedded server and the broker that speaks with it meet: the folder of `Rundir.broker`."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The server's configuration, 0600."""
+        return self.path / "nats.conf"
+
+    @property
+    def password(self) -> Path:
+        """Of this life of the server, 0600."""
+        return self.path / "password"
+
+    @property
+    def store(self) -> Path:
+        """What the server keeps."""
+        return self.path / "store"
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.path / "server.log"
+
+    @property
+    def ports(self) -> list[Path]:
+        """The file that the server writes once it listens, whose name has its pid; none before."""
+        return sorted(self.path.glob("*.ports"))
+
+
 def of(manifest: Path) -> Rundir:
     """The directories of the farm whose manifest lies at `manifest`; nothing is created."""
     real = manifest.resolve()
@@ -141,7 +177,11 @@ def _lock(fd: int, how: int) -> bool:
     return False
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
+    """Make a directory, 0700 and ours, if it is not there.
+
+    Raises: NotPermitted: it is a link, belongs to someone else, or cannot be made.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)

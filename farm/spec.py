@@ -162,6 +162,11 @@ class BrokerSpec(Table):
         """Where its server is, for people: no userinfo."""
         return ""
 
+    @property
+    def embedded(self) -> bool:
+        """Whether farm runs the server itself, as one of its processes."""
+        return False
+
     def faults(self) -> Iterator[Fault]:
         """What is wrong between its settings."""
         yield from ()

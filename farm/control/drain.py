@@ -2,7 +2,8 @@
 
 0 s   gateway (10 s), ingest hears Quiet     each stage begins when the one before has gone, or its time is over
 ..    ingest (what is left less 3 s)         a member that overruns its stage is killed
-..    workers (the rest)                     25 s in all
+..    workers (what is left less 1 s)        25 s in all
+..    embedded servers (the rest)            what they have confirmed is on the disk, however they end
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from farm.control.roles import DRAIN_ORDER
 
 DRAIN_S: Final = 25.0
 GATEWAY_S: Final = 10.0
-WORKERS_S: Final = 3.0
+LAST_S: Final = 3.0  # of workers and servers
+SERVERS_S: Final = 1.0
 MARGIN_S: Final = 0.5  # between what a member is told and when it is killed
 LEAST_S: Final = 1.0
 
@@ -51,7 +53,9 @@ class Drain:
         if role == "gateway":
             share_s = min(GATEWAY_S, left_s * GATEWAY_S / DRAIN_S)
         elif role == "ingest":
-            share_s = left_s - WORKERS_S
+            share_s = left_s - LAST_S
+        elif role == "worker":
+            share_s = left_s - SERVERS_S
         else:
             share_s = left_s
         share_s = max(LEAST_S, share_s)

@@ -117,14 +117,14 @@ class Family:
             raise
         finally:
             child_end.close()
-        return Life(pid, pidfd, parent_end, post.id)
+        return Life(pid, pidfd, parent_end, post.id, hears=not member.role.foreign)
 
     def _introduce(self, member: Member, life: Life) -> None:
         if member is self.ingest:
             for other, _ in self.lives():
-                if other is not member:
+                if other is not member and not other.role.foreign:
                     life.say(other.peer())
-        elif self.ingest.life:
+        elif self.ingest.life and not member.role.foreign:
             self.ingest.life.say(member.peer())
             if self.ingest.ready:
                 life.say(self.ingest.peer())

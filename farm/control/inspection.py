@@ -41,7 +41,12 @@ class Inspector:
 
         Raises: OSError: no child could be had.
         """
-        words, why = self._run(name, wasm)
+        life = self.begin(name, wasm)
+        words = _listen(life, time.monotonic() + LIMIT_S)
+        return self.report(name, wasm, words, life.reap())
+
+    def report(self, name: str, wasm: Path, words: list[Up], why: str) -> Inspected:
+        """What an inspection has found, of what its child said and how it ended."""
         for word in words:
             if isinstance(word, Inspected):
                 return word
@@ -49,8 +54,11 @@ class Inspector:
                 return _failed(name, word.problems, word.exit_code)
         return _failed(name, [str(_death(wasm, why))], 65)
 
-    def _run(self, name: str, wasm: Path) -> tuple[list[Up], str]:
-        """What the child said, and how it ended."""
+    def begin(self, name: str, wasm: Path) -> Life:
+        """Begin one, for who cannot wait: listen to its child until it has ended, reap it, and make the `report`.
+
+        Raises: OSError: no child could be had.
+        """
         parent_end, child_end = lifeline.pair()
         board = Board()
         component = replace(self.spec.components[name], wasm=wasm)
@@ -67,9 +75,7 @@ class Inspector:
         )
         pid, pidfd = child.fork(Launch(self.role, post, self.level))
         child_end.close()
-        life = Life(pid, pidfd, parent_end, b"")
-        words = _listen(life, time.monotonic() + LIMIT_S)
-        return words, life.reap()
+        return Life(pid, pidfd, parent_end, b"")
 
 
 def _listen(life: Life, end_s: float) -> list[Up]:

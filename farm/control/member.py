@@ -36,13 +36,15 @@ def draw_id() -> bytes:
 class Life:
     """One process of a member.
 
-    watched: whether the loop listens to its lifeline; kill_at_s: when it is killed unless it has ended, monotonic.
+    hears: whether it is told anything at all; watched: whether the loop listens to its lifeline; kill_at_s: when it is
+    killed unless it has ended, monotonic.
     """
 
     pid: int
     pidfd: int
     lifeline: ParentEnd
     id: bytes
+    hears: bool = True
     watched: bool = True
     ready: bool = False
     boot: int = 0
@@ -56,8 +58,9 @@ class Life:
 
     def say(self, word: Down) -> None:
         """Say a word, or keep it until the child has read what came before."""
-        self.unsaid.append(word)
-        self.flush()
+        if self.hears:
+            self.unsaid.append(word)
+            self.flush()
 
     def flush(self) -> None:
         """Say what is still unsaid."""
@@ -75,6 +78,11 @@ class Life:
             self.killed = why
             with suppress(ProcessLookupError):  # it has ended by itself, and is about to be reaped
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """SIGTERM: what a program that is not ours understands."""
+        with suppress(ProcessLookupError):  # as above
+            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
 
     def reap(self) -> str:
         """How it ended: `exit 0`, `signal 9`. Only when `pidfd` is readable; closes both descriptors."""
@@ -150,7 +158,7 @@ class Member:
 
     def late(self, now_s: float) -> bool:
         """Whether it promised to be heard of by now."""
-        return now_s * 1e9 > self.pulse.promised_ns()
+        return not self.role.foreign and now_s * 1e9 > self.pulse.promised_ns()
 
     def drain(self, stage: Stage) -> None:
         """Tell it to finish; without a process it is over."""
@@ -158,4 +166,7 @@ class Member:
         if self.life:
             self.life.draining = True
             self.life.kill_at_s, self.life.kill_why = stage.over_at_s, "did not finish in time"
-            self.life.say(Drain(stage.told_s))
+            if self.role.foreign:
+                self.life.terminate()
+            else:
+                self.life.say(Drain(stage.told_s))

@@ -14,7 +14,8 @@ from farm.errors import BadValue, Problem
 from farm.spec import FarmSpec
 from farm.wire.pulse import SLOT_COUNT
 
-WORKERS_LIMIT: Final = SLOT_COUNT - 2
+SERVERS_LIMIT: Final = 6
+WORKERS_LIMIT: Final = SLOT_COUNT - 2 - SERVERS_LIMIT
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Role:
 
     target: "module:function", called with a `Post`, returns the exit code; essential: without it nothing works, so one
     that crashes in a loop ends the farm; environment: whether it may see the environment; secrets: whether it may read
-    those of the manifest.
+    those of the manifest; foreign: it becomes a program that is not ours, with neither lifeline nor pulse, ended by
+    SIGTERM.
     """
 
     name: str
@@ -31,19 +33,22 @@ class Role:
     essential: bool = False
     environment: bool = True
     secrets: bool = False
+    foreign: bool = False
 
 
 INGEST: Final = Role("ingest", "farm.ingest.process:main", essential=True, secrets=True)
 GATEWAY: Final = Role("gateway", "farm.gateway.process:main", essential=True)
 WORKER: Final = Role("worker", "farm.workers.process:main", environment=False)
+SERVER: Final = Role("server", "farm.control.server:main", environment=False, foreign=True)
 
 COMPILER: Final = Role("compiler", "farm.control.inspection:compile_into_cache", environment=False)
 CHECKER: Final = Role("compiler", "farm.control.inspection:check", environment=False)
 
-ROLES: Final = (INGEST, GATEWAY, WORKER)
+ROLES: Final = (INGEST, GATEWAY, WORKER, SERVER)
 
-# Ingest goes before workers: what is in flight needs them. The gateway goes first: its requests need both.
-DRAIN_ORDER: Final = ("gateway", "ingest", "worker")
+# Ingest goes before workers: what is in flight needs them. The gateway goes first: its requests need both. Servers are
+# needed until nobody speaks with them.
+DRAIN_ORDER: Final = ("gateway", "ingest", "worker", "server")
 
 
 def check_workers(workers: int) -> None:
@@ -59,4 +64,16 @@ def check_workers(workers: int) -> None:
 def counts(spec: FarmSpec, workers: int) -> Mapping[str, int]:
     """How many processes of each role this farm has."""
     listens = any(broker.gateway is not None for broker in spec.brokers.values())
-    return {"ingest": 1, "gateway": int(listens), "worker": workers}
+    return {"ingest": 1, "gateway": int(listens), "worker": workers, "server": len(embedded(spec))}
+
+
+def embedded(spec: FarmSpec) -> list[str]:
+    """The brokers whose server is ours; the place of each is the index of its process.
+
+    Raises: BadValue: there are too many.
+    """
+    names = [name for name, broker in spec.brokers.items() if broker.embedded]
+    if len(names) > SERVERS_LIMIT:
+        why = f"a farm has {SERVERS_LIMIT} of them at most"
+        raise BadValue(Problem("too many embedded servers", where=f"brokers.{names[SERVERS_LIMIT]}", why=why))
+    return names

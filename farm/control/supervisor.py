@@ -36,6 +36,7 @@ GRACE_S: Final = 3.5
 CLOSED_S: Final = 1.0  # until a child that closed its lifeline must have ended
 REFUSED_DRAIN_S: Final = 5.0
 GAVE_UP: Final = 70
+NEEDED: Final = ("worker", "server")  # started again even in a drain, until their stage of it
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class Supervisor:
             self._heed(member, life, word)
         if life.lifeline.closed and life.watched:
             self._unwatch(life)
-            life.kill_at_s, life.kill_why = time.monotonic() + CLOSED_S, "closed its lifeline and did not end"
+            if not member.role.foreign:
+                life.kill_at_s, life.kill_why = time.monotonic() + CLOSED_S, "closed its lifeline and did not end"
 
     def _unwatch(self, life: Life) -> None:
         if life.watched:
@@ -218,8 +220,9 @@ class Supervisor:
 
     def _bury_in_drain(self, member: Member, life: Life, why: str) -> None:
         assert self._drain
-        # What is in flight still needs workers; a dead ingest or gateway has nothing left to finish.
-        if member.role.name == "worker" and not self._drain.begun("worker") and not self._cut:
+        # What is in flight still needs workers and servers; a dead ingest or gateway has nothing left to finish.
+        role = member.role.name
+        if role in NEEDED and not self._drain.begun(role) and not self._cut:
             self._start_again(member, life, why)
             return
         member.start_at_s = None

@@ -15,25 +15,29 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from farm.control.roles import Role
+from farm.brokers.options.nats import JetStreamSpec
+from farm.control.roles import SERVER, Role
 from farm.errors import PortTaken, Problem
 from farm.rundir import of
-from farm.spec import AppSpec, FarmSpec, GatewaySpec, MemorySpec
+from farm.spec import AppSpec, BrokerSpec, FarmSpec, GatewaySpec, MemorySpec
 from farm.wire.lifeline import Drain, Post, Ready, Restart, State
 
 ROLES = (
     Role("ingest", "tests.control.standins:ingest", essential=True),
     Role("gateway", "tests.control.standins:gateway", essential=True),
     Role("worker", "tests.control.standins:worker", environment=False),
+    SERVER,
 )
 PROMISE_S = 1.0
 
 
 def spec_at(folder: Path, *, gateway: bool = True) -> FarmSpec:
-    """A farm of one broker and no component."""
+    """A farm of one broker and no component; of a second, whose server is embedded, if there is a file `embedded`."""
     listener = GatewaySpec(port=0) if gateway else None
-    broker = MemorySpec(name="test", gateway=listener)
-    return FarmSpec(path=folder / "farm.toml", app=AppSpec(name="example"), brokers={"test": broker}, components={})
+    brokers: dict[str, BrokerSpec] = {"test": MemorySpec(name="test", gateway=listener)}
+    if (folder / "embedded").exists():
+        brokers["durable"] = JetStreamSpec(name="durable", type="jetstream", server="embedded")
+    return FarmSpec(path=folder / "farm.toml", app=AppSpec(name="example"), brokers=brokers, components={})
 
 
 class Standin:

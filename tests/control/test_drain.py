@@ -11,10 +11,10 @@ from farm.control.drain import DRAIN_S, Drain
 START_S = 12_345.0
 
 
-def test_gateway_then_ingest_then_workers() -> None:
+def test_gateway_then_ingest_then_workers_then_servers() -> None:
     drain = Drain(START_S)
-    stages = [drain.advance(START_S) for _ in range(4)]
-    assert [stage and stage.role for stage in stages] == ["gateway", "ingest", "worker", None]
+    stages = [drain.advance(START_S) for _ in range(5)]
+    assert [stage and stage.role for stage in stages] == ["gateway", "ingest", "worker", "server", None]
 
 
 def test_a_role_has_begun_to_end_from_its_stage_on() -> None:
@@ -40,7 +40,7 @@ def test_everybody_is_told_less_than_they_get_and_all_ends_in_time(
     gateway: float, ingest: float, within: float
 ) -> None:
     drain, now_s = Drain(START_S, within), START_S
-    for taken_s in (gateway, ingest, 100.0):
+    for taken_s in (gateway, ingest, 100.0, 100.0):
         stage = drain.advance(now_s)
         assert stage is not None
         assert 0 < stage.told_s < stage.over_at_s - now_s

@@ -9,14 +9,14 @@ from typing import Annotated, ClassVar, Literal
 from farm.spec import Abilities, Fault, Key, Secret, ServerSpec, TlsSpec
 from farm.units import Duration, Name, Url, Whole, address_of
 
-SERVER = Url(("nats", "tls", "ws", "wss"), bare=True)
+SERVER = Url(("nats", "tls"), bare=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NatsServerSpec(ServerSpec):
     """Where NATS is, and who farm is to it."""
 
-    libraries: ClassVar = ("nats.aio.client",)
+    libraries: ClassVar = ("asyncio", "ssl")
 
     servers: Annotated[
         tuple[Annotated[str, SERVER], ...],
@@ -46,6 +46,16 @@ class NatsServerSpec(ServerSpec):
     tls: Annotated[
         TlsSpec | None, Key("Use TLS, with these certificates.", '{ ca = "ca.pem" }', absent="as the server asks")
     ] = None
+    tls_first: Annotated[
+        bool, Key("Whether TLS begins before the server's first word, as its `handshake_first` asks.", "true")
+    ] = False
+    inbox_prefix: Annotated[
+        str,
+        Key(
+            "What the subjects that farm waits for answers on begin with, where its user may use no other.",
+            '"_INBOX_farm"',
+        ),
+    ] = "_INBOX"
     ping_interval_s: Annotated[
         float, Duration("1s", "10m"), Key("How often the server is asked whether it is there.", '"20s"')
     ] = 10.0
@@ -59,6 +69,10 @@ class NatsServerSpec(ServerSpec):
         """What is wrong between the keys."""
         if not self.servers:
             yield Fault("servers", "there are none", 'Write servers = ["nats://localhost:4222"]')
+        if any("@" in server for server in self.servers):
+            yield Fault("servers", "a user in it", "Leave it out, and write user and password, or token")
+        if self.tls_first and self.tls is None:
+            yield Fault("tls_first", "there is no TLS", "Write tls = {}")
         yield from self._auth_faults()
 
     def _auth_faults(self) -> Iterator[Fault]:
@@ -117,11 +131,16 @@ class JetStreamSpec(NatsServerSpec):
     @property
     def at(self) -> str:
         """The servers, or that it is ours."""
-        return "embedded" if self.server is not None else super().at
+        return "embedded" if self.embedded else super().at
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the server is ours."""
+        return self.server is not None
 
     def faults(self) -> Iterator[Fault]:
         """What is wrong between the keys."""
-        if self.server is None:
+        if not self.embedded:
             yield from super().faults()
             return
         for key in ("servers", "user", "password", "token", "nkey", "jwt", "credentials", "tls"):
