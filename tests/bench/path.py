@@ -7,11 +7,11 @@ one worker, two workers, the call of the same guest in this process, the bare li
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from tests.bench import farms
-from tests.bench.callee import Callee, callee, invokes_of
+from tests.bench.callee import Call, Callee, callee, invokes_of
 from tests.bench.codec import body_of, timed_us
 from tests.bench.flood import Flood, Window
 from tests.bench.guests import Guest
@@ -22,6 +22,7 @@ from tests.system.family import Family
 
 GUESTS: Final[tuple[Guest, ...]] = ("tiny", "Python")
 SIZES: Final = (100, 1024, 10 << 10, 100 << 10)
+WORKERS: Final = (1, 2)
 CALLS_S: Final = 0.04
 LINK_BATCH: Final = 32
 BODIES: Final = {"guest": "guest", "body": "body"}
@@ -39,15 +40,15 @@ DRAIN_HEADS: Final = {
 EMPTY_NOTE: Final = "* the queue was seen empty: publishing set the pace, not the worker."
 
 
-@dataclass
-class Pairs:
-    """What was measured in turn for one guest and one body; the lists have one length. By number of workers: 1, 2."""
+@dataclass(frozen=True)
+class Round:
+    """What was measured in turn, once. By number of workers: 1, 2. drain: None where nothing waited in one of them."""
 
-    load: dict[int, list[Window]] = field(default_factory=lambda: {1: [], 2: []})
-    drain: dict[int, list[Window]] = field(default_factory=lambda: {1: [], 2: []})  # empty lists: nothing waited
-    codec_us: list[float] = field(default_factory=list[float])
-    call_us: list[float] = field(default_factory=list[float])
-    link: list[Blast] = field(default_factory=list[Blast])
+    load: dict[int, Window]
+    drain: dict[int, Window] | None
+    codec_us: float
+    call_us: float
+    link: Blast
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,22 @@ class Stand:
     callees: dict[Guest, Callee]
     link: Link
 
-    def pairs(self, guest: Guest, body: bytes, effort: Effort) -> Pairs:
+    def rounds(self, guest: Guest, body: bytes, effort: Effort) -> list[Round]:
         """One guest and one body."""
-        found = Pairs()
-        drains: dict[int, list[Window | None]] = {1: [], 2: []}
         payloads = [invoke.payload for invoke in invokes_of(body)]
         floods = {workers: Flood(family, guest) for workers, family in self.families.items()}
         calls = self.callees[guest].calls(body)
+        found: list[Round] = []
         for number in range(effort.pairs):
+            load: dict[int, Window] = {}
+            drain: dict[int, Window] = {}
             for workers in sorted(floods, reverse=bool(number % 2)):
-                load, drain = floods[workers].windows(payloads, effort.window_s)
-                found.load[workers].append(load)
-                drains[workers].append(drain)
-            for way, into in (("codec", found.codec_us), ("call", found.call_us)):
-                into.append(timed_us(calls[way], max(3, int(CALLS_S * 1e6 / timed_us(calls[way], 3)))))
-            found.link.append(self.link.blast(LINK_BATCH, CALLS_S))
-        if all(window is not None for windows in drains.values() for window in windows):
-            found.drain = {workers: [w for w in windows if w is not None] for workers, windows in drains.items()}
+                load[workers], drained = floods[workers].windows(payloads, effort.window_s)
+                if drained is not None:
+                    drain[workers] = drained
+            codec_us, call_us = (_call_us(calls[way]) for way in ("codec", "call"))
+            whole = drain if len(drain) == len(load) else None
+            found.append(Round(load, whole, codec_us, call_us, self.link.blast(LINK_BATCH, CALLS_S)))
         return found
 
 
@@ -91,11 +91,11 @@ def measure(effort: Effort, say: Say) -> Report:
                 for size in SIZES if effort.whole else SIZES[:1]:
                     name = f"{size_name(size)} {kind}"
                     say(f"path: {guest}, {name}")
-                    pairs = stand.pairs(guest, body_of(size, kind), effort)
-                    load.append(_load_row(guest, name, pairs, report))
-                    drain.append(_drain_row(guest, name, pairs, report))
+                    rounds = stand.rounds(guest, body_of(size, kind), effort)
+                    load.append(_load_row(guest, name, rounds, report))
+                    drain.append(_drain_row(guest, name, rounds, report))
                     if size == len(BODY):
-                        _beside_link(f"path, {guest}, {name}", pairs, report)
+                        _beside_link(f"path, {guest}, {name}", rounds, report)
         for family in stand.families.values():
             family.down()
     notes = ["us: CPU per message with 1 worker, a process with its ZeroMQ thread."]
@@ -118,62 +118,66 @@ def measure(effort: Effort, say: Say) -> Report:
 
 def _stand(stack: ExitStack) -> Stand:
     families: dict[int, Family] = {}
-    for workers in (1, 2):
+    for workers in WORKERS:
         families[workers] = stack.enter_context(farms.farm(GUESTS))
         families[workers].up(workers)
     callees: dict[Guest, Callee] = {guest: stack.enter_context(callee(guest)) for guest in GUESTS}
     return Stand(families, callees, stack.enter_context(link()))
 
 
-def _rates(windows: dict[int, list[Window]], scaling: float) -> Row:
-    one, two = windows[1], windows[2]
-    return {
-        "per_s_1": quantile([window.per_s for window in one], 0.5),
-        "per_s_2": quantile([window.per_s for window in two], 0.5),
-        "scaling": scaling,
-        "ingest_us": quantile([window.ingest_us for window in one], 0.5),
-        "worker_us": quantile([window.worker_us for window in one], 0.5),
-        "client_us": quantile([window.client_us for window in one], 0.5),
-    }
+def _call_us(call: Call) -> float:
+    return timed_us(call, max(3, int(CALLS_S * 1e6 / timed_us(call, 3))))
 
 
-def _load_row(guest: Guest, body: str, pairs: Pairs, report: Report) -> Row:
-    scaling = _scaling(f"path, {guest}, {body}: 2 workers / 1", pairs.load, report)
-    waiting = min(window.waiting for windows in pairs.load.values() for window in windows)
+def _load_row(guest: Guest, body: str, rounds: list[Round], report: Report) -> Row:
+    windows = [one.load for one in rounds]
+    scaling = _scaling(f"path, {guest}, {body}: 2 workers / 1", windows, report)
+    waiting = min(window.waiting for pair in windows for window in pair.values())
     shown = body if waiting else f"{body} *"
-    return {"guest": guest, "body": shown, "waiting": waiting, **_rates(pairs.load, scaling)}
+    return {"guest": guest, "body": shown, "waiting": waiting, **_rates(windows, scaling)}
 
 
-def _drain_row(guest: Guest, body: str, pairs: Pairs, report: Report) -> Row:
-    if not pairs.drain[1]:
+def _drain_row(guest: Guest, body: str, rounds: list[Round], report: Report) -> Row:
+    windows = [one.drain for one in rounds if one.drain is not None]
+    if not windows:
         return {"guest": guest, "body": body}
     name = f"path, {guest}, {body}, draining"
-    scaling = _scaling(f"{name}: 2 workers / 1", pairs.drain, report)
-    ingest = [window.ingest_us for window in pairs.drain[1]]
-    worker = [window.worker_us for window in pairs.drain[1]]
-    of_codec = ratio(f"{name}: worker CPU / codec", "lower", worker, pairs.codec_us)
+    scaling = _scaling(f"{name}: 2 workers / 1", windows, report)
+    ingest, worker = [pair[1].ingest_us for pair in windows], [pair[1].worker_us for pair in windows]
+    codec = [one.codec_us for one in rounds if one.drain is not None]
+    of_codec = ratio(f"{name}: worker CPU / codec", "lower", worker, codec)
     report.ratios += [of_codec, ratio(f"{name}: ingest CPU / worker CPU", "lower", ingest, worker)]
     return {
         "guest": guest,
         "body": body,
-        **_rates(pairs.drain, scaling),
-        "codec_us": quantile(pairs.codec_us, 0.5),
-        "call_us": quantile(pairs.call_us, 0.5),
+        **_rates(windows, scaling),
+        "codec_us": quantile(codec, 0.5),
+        "call_us": quantile([one.call_us for one in rounds], 0.5),
         "worker_codec": of_codec.value,
     }
 
 
-def _scaling(name: str, windows: dict[int, list[Window]], report: Report) -> float:
-    made = ratio(name, "higher", [two.per_s for two in windows[2]], [one.per_s for one in windows[1]])
+def _rates(windows: list[dict[int, Window]], scaling: float) -> Row:
+    row: Row = {f"per_s_{n}": quantile([pair[n].per_s for pair in windows], 0.5) for n in WORKERS}
+    costs = {key: [getattr(pair[1], key) for pair in windows] for key in ("ingest_us", "worker_us", "client_us")}
+    return {**row, "scaling": scaling, **{key: quantile(values, 0.5) for key, values in costs.items()}}
+
+
+def _scaling(name: str, windows: list[dict[int, Window]], report: Report) -> float:
+    made = ratio(name, "higher", [pair[2].per_s for pair in windows], [pair[1].per_s for pair in windows])
     report.ratios.append(made)
     return made.value
 
 
-def _beside_link(name: str, pairs: Pairs, report: Report) -> None:
+def _beside_link(name: str, rounds: list[Round], report: Report) -> None:
     """Only at the size that the link is measured with."""
-    link_us, link_per_s = [one.router_us for one in pairs.link], [one.per_s for one in pairs.link]
-    for how, windows in (("", pairs.load[1]), (", draining", pairs.drain[1])):
-        rates, costs = [window.per_s for window in windows], [window.ingest_us for window in windows]
+    load = [(one.load[1], one.link) for one in rounds]
+    drain = [(one.drain[1], one.link) for one in rounds if one.drain is not None]
+    for how, pairs in (("", load), (", draining", drain)):
+        if not pairs:
+            continue
+        costs, link_us = [window.ingest_us for window, _ in pairs], [blast.router_us for _, blast in pairs]
+        rates, link_per_s = [window.per_s for window, _ in pairs], [blast.per_s for _, blast in pairs]
         report.ratios += [
             ratio(f"{name}{how}: ingest CPU / link CPU", "lower", costs, link_us),
             ratio(f"{name}{how}: messages/s / link", "higher", rates, link_per_s),
