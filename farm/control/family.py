@@ -46,6 +46,7 @@ class Family:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.entries = dict(plan.entries)  # what workers are started with
         self._board = Board()
         how_many = counts(plan.spec, plan.workers)
         places = [(role, index) for role in plan.roles for index in range(how_many[role.name])]
@@ -94,6 +95,13 @@ class Family:
         self._introduce(member, life)
         return life
 
+    def hurry(self, role: str) -> None:
+        """Let those of a role that wait for their next process have it now."""
+        now_s = time.monotonic()
+        for member in self.of(role):
+            if member.waits_until_s() is not None:
+                member.start_at_s = now_s
+
     def _fork(self, member: Member) -> Life:
         parent_end, child_end = lifeline.pair()
         post = Post(
@@ -107,7 +115,7 @@ class Family:
             pulse=member.pulse,
             board=self._board,
             listens=dict(member.listens),
-            entries=dict(self._plan.entries),
+            entries=dict(self.entries),
             secrets=self._plan.secrets if member.role.secrets else None,
         )
         try:

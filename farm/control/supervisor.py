@@ -23,7 +23,10 @@ from farm import log
 from farm.control.admin import Admin
 from farm.control.drain import DRAIN_S, Drain
 from farm.control.family import Family, Plan
+from farm.control.inspection import Inspector
 from farm.control.member import Life, Member
+from farm.control.renewal import Renewal
+from farm.control.roles import COMPILER, WORKER
 from farm.control.signals import Signals
 from farm.errors import WireError
 from farm.wire import lifeline
@@ -62,6 +65,10 @@ class Supervisor:
         self._ended = Ended(0)
         self._cut = False
         self._grace_until_s = 0.0
+        inspector = Inspector(plan.spec, plan.rundir, COMPILER, plan.level)
+        self._renewal = Renewal(
+            self._family.entries, inspector, self._selector, lambda: self._family.hurry(WORKER.name)
+        )
 
     def run(self) -> Ended:
         """Run until everybody has gone.
@@ -77,6 +84,7 @@ class Supervisor:
             while not (self._drain and self._family.over):
                 self._turn()
         finally:
+            self._renewal.close()
             admin.close()
             signals.close()
             self._selector.close()
@@ -114,6 +122,7 @@ class Supervisor:
             log.get().warning("the supervisor itself stood still", seconds=round(now_s - began_s, 1))
             self._grace_until_s = now_s + GRACE_S
         self._watch(now_s)
+        self._renewal.wake(now_s)
         self._advance(now_s)
 
     def _wait_s(self, now_s: float) -> float:
@@ -238,6 +247,8 @@ class Supervisor:
             log.get().error("gave up: it dies again and again", process=member.name, why=why, problems=texts)
             self._end(Ended(GAVE_UP, [f"{member.name} died again and again, last by {why}"]))
             return
+        if life.refused and member.role.name == WORKER.name:
+            self._renewal.look(now_s)
         member.start_at_s = now_s + delay_s
         member.restarts_count += 1
         log.get().warning(

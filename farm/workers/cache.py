@@ -229,6 +229,14 @@ def decoded(entry: bytes) -> Entry:
         raise Internal(f"cache entry of {len(entry)} bytes does not parse") from error
 
 
+def intact(entry: Entry) -> bool:
+    """Whether an entry is still the file that was checked."""
+    try:
+        return _entry(Path(entry.path), Path(entry.path).lstat()) == entry
+    except OSError:
+        return False
+
+
 def load(engine: Engine, entry: Entry) -> wt.Component:
     """Map an entry in a worker: shared with every other worker that maps it.
 

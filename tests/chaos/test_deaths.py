@@ -151,6 +151,21 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
+def test_a_worker_whose_compiled_component_has_gone_gets_another_one(farm: Family) -> None:
+    for path in farm.rundir.cache.glob("*.cwasm"):
+        path.unlink()
+    pid = farm.pids("worker")[0]
+    os.kill(pid, signal.SIGKILL)
+    whole_crew(farm, {pid})
+    farm.wait_ready()
+    logged = [json.loads(line) for line in farm.log_text().splitlines()]
+    again = [one["component"] for one in logged if one["event"].endswith("compiling it again")]
+    assert len(again) == len(set(again)) > 0
+    with farm.connect() as client:
+        client.publish("echo", b"x")
+    wait_until(lambda: farm.component("echo")["handled"] == 1, "a message")
+
+
 def test_a_drain_finishes_what_is_in_flight_and_then_nothing_is_left(farm: Family) -> None:
     with farm.connect() as client, client.subscribe("done") as heard:
         client.publish("slow", b"300")
