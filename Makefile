@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 CODE := farm tests example-app
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check formatted linted typed layered bench bench-check profile fmt clean
+.PHONY: help install run test check formatted linted typed layered bench bars bench-check profile fmt clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ layered: install
 
 bench: install  ## measure how fast farm is here (ARGS="codec path" for some of it, ARGS=--quick)
 	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+bars: install  ## show at full size that every promise of reliability holds (ARGS="once burst fair revoke")
+	@$(BIN)/python -m tests.bench.bars $(ARGS)
 
 bench-check: install  ## exit 1 when something got slower, beside what it is compared with
 	@$(BIN)/python -m tests.bench.check $(ARGS)
