@@ -1,0 +1,367 @@
+"""A connection to NATS that outlives every server: for `nats` and `jetstream` alike.
+
+    _live   connect (any of the servers) > CONNECT, SUB of all there is, PING > PONG: up > lost: again, with jitter
+    publish notes; once per turn of the loop all of it is written, with one PING if somebody asked for `flush`
+    PONG    confirms everything before it: a PING that stays without one is how a silent server is found
+Everything is a callback: no future and no coroutine per message. What stands in the way is one line (`fault`).
+Source: NATS documentation, "Client Protocol".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, cast
+
+from farm import log
+from farm.backoff import Backoff
+from farm.broker import BrokerState
+from farm.brokers.nats_link import Link, LinkFault, Server, connect, fault_of, server_of
+from farm.brokers.nats_pings import OnFlushed, Pings
+from farm.brokers.nats_protocol import (
+    PING,
+    PONG,
+    Malformed,
+    OnRaw,
+    Raw,
+    encode_publish,
+    encode_subscribe,
+    encode_unsubscribe,
+)
+from farm.brokers.nats_target import Target, connect_line
+from farm.errors import FarmError
+from farm.message import PAYLOAD_LIMIT_BYTES
+
+START_S: Final = 4.8  # start() waits for no longer
+CONNECT_S: Final = 4.0  # to try all servers once
+CONFIRM_S: Final = 4.0  # what `flush` asked for is then given up
+CLOSE_S: Final = 2.0
+MISSED: Final = 2  # pings without an answer, after which the server is taken for dead
+LASTED_S: Final = 1.0  # a connection that ended sooner was none: the next wait is longer
+HEADERS_BYTES: Final = 16 << 10  # kept free of a server's max_payload, for headers count against it
+WRITE_LIMIT_BYTES: Final = 64 << 20  # what may wait for a server that reads slowly
+FAULTS_SHOWN: Final = 3
+
+_DENIED: Final = re.compile(r'Permissions Violation for (Publish|Subscription) to "([^"]*)"', re.IGNORECASE)
+_HARMLESS: Final = ("invalid subject", "maximum subscriptions exceeded")  # the connection stays
+
+OnState = Callable[[BrokerState, str], None]
+OnDenied = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    subject: str
+    queue: str
+    on_raw: OnRaw
+
+
+class NatsConnection:
+    """One connection, remade for ever.
+
+    What is called back is called on the loop, never from within `publish`, `flush`, `subscribe` or `unsubscribe`:
+      on_state(state, fault)      "up" once all subscriptions are with the server, "down" and why; nothing once closed
+      on_denied(what, subject)    "publish" or "subscription": the server says no; the connection stays
+    """
+
+    def __init__(self, target: Target, on_state: OnState, on_denied: OnDenied) -> None:
+        self.info: Mapping[str, Any] = {}
+        self._target: Final = target
+        self._on_state: Final = on_state
+        self._on_denied: Final = on_denied
+        self._rng: Final = Random()
+        self._subscriptions: Final[dict[int, _Subscription]] = {}
+        self._routes: Final[dict[bytes, OnRaw]] = {}
+        self._last_sid = 0
+        self._link: Link | None = None
+        self._server = Server("", 0, "", tls=False)  # the last one that was tried
+        self._discovered: list[Server] = []
+        self._up = self._closing = False
+        self._fault = "not connected yet"
+        self._life: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()  # the connection has ended
+        self._ready = asyncio.Event()  # its first PING is answered, or it has ended
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._write_wanted = False
+        self._pings: Final = Pings()
+        self._pinged_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether what is published now reaches a server."""
+        return self._up
+
+    @property
+    def fault(self) -> str:
+        """Why it is not up: one line."""
+        return "" if self._up else self._fault
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be written that nothing should be added."""
+        unsent_bytes = self._link.unsent_bytes if self._link is not None else 0
+        return self._out_bytes + unsent_bytes > WRITE_LIMIT_BYTES
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """What the server takes of headers and payload together; more, and it cuts the connection."""
+        found = self.info.get("max_payload")
+        return found if isinstance(found, int) and found > 0 else PAYLOAD_LIMIT_BYTES
+
+    @property
+    def payload_limit_bytes(self) -> int:
+        """What a payload may have, so that its headers find room as well."""
+        limit_bytes = self.max_payload_bytes
+        return min(PAYLOAD_LIMIT_BYTES, max(limit_bytes - HEADERS_BYTES, limit_bytes // 2))
+
+    async def start(self) -> None:
+        """Try all servers once, for START_S at most; go on trying until `close`. Raises nothing."""
+        tried = asyncio.Event()
+        self._life = asyncio.create_task(self._live(tried))
+        try:
+            async with asyncio.timeout(START_S):
+                await tried.wait()
+        except TimeoutError:
+            self._say_down(f"cannot reach {self._target.at}: no answer yet")
+
+    async def close(self) -> None:
+        """Have the server confirm what was written, for CLOSE_S at most; then nothing is left."""
+        if self._up:
+            done = asyncio.Event()
+            self.flush(lambda _: done.set())
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await done.wait()
+            except TimeoutError:
+                log.get().warning("a NATS server did not confirm our last messages", server=self._target.at)
+        self._closing = True
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+        link = self._link
+        self._drop("closed")
+        if link is not None:
+            await link.ended.wait()
+
+    def subscribe(self, subject: str, on_raw: OnRaw, queue: str = "") -> int:
+        """Subscribe now and after every reconnect; the number that `unsubscribe` takes.
+
+        Args:
+          on_raw: called with all that one chunk had for this subscription.
+        """
+        self._last_sid += 1
+        sid = self._last_sid
+        self._subscriptions[sid] = _Subscription(subject, queue, on_raw)
+        self._routes[b"%d" % sid] = on_raw
+        self._write(encode_subscribe(sid, subject, queue))
+        return sid
+
+    def unsubscribe(self, sid: int) -> None:
+        """End a subscription; nothing more comes of it. May be called twice."""
+        if self._subscriptions.pop(sid, None) is not None:
+            del self._routes[b"%d" % sid]
+            self._write(encode_unsubscribe(sid))
+
+    def publish(self, subject: str, payload: bytes, reply: str = "", headers: bytes = b"") -> None:
+        """Write a message, at the end of this turn of the loop. While not `up` it goes nowhere; `flush` tells.
+
+        Subject and size are good (headers and payload within `max_payload_bytes`).
+
+        Args:
+          headers: a block as `encode_headers` makes it, or nothing.
+        """
+        if self._link is not None:
+            self._out += encode_publish(subject, payload, reply, headers)
+            self._out_bytes += len(payload) + len(headers)
+            if not self._write_wanted:
+                self._want_write()
+
+    def flush(self, done: OnFlushed) -> None:
+        """Hear within CONFIRM_S and a second what became of all that was published before: by one PING for all that
+        ask in this turn.
+        """
+        self._pings.ask(done)
+        if not self._write_wanted:
+            self._want_write()
+
+    def new_inbox(self) -> str:
+        """A subject that is ours alone, for answers."""
+        return f"{self._target.inbox_prefix}.{secrets.token_hex(11)}"
+
+    async def _live(self, tried: asyncio.Event) -> None:
+        backoff = Backoff()
+        while True:
+            fault = await self._try_servers()
+            if fault:
+                self._say_down(f"cannot reach {fault}")
+            tried.set()
+            if not fault:
+                began_s = time.monotonic()
+                await self._lost.wait()
+                if time.monotonic() - began_s >= LASTED_S:
+                    backoff.reset()
+            await asyncio.sleep(backoff.next_s())
+
+    async def _try_servers(self) -> str:
+        """Be up with any of them; else why each is not."""
+        try:
+            servers = list(map(server_of, self._target.servers()))
+        except (LinkFault, FarmError) as error:
+            return f"{self._target.at}: {fault_of(error)}"
+        servers += [each for each in self._discovered if each not in servers]
+        self._rng.shuffle(servers)
+        faults: list[str] = []
+        for server in servers:
+            try:
+                async with asyncio.timeout(max(1.0, CONNECT_S / len(servers))):
+                    await self._try_server(server)
+            except (OSError, TimeoutError, LinkFault, FarmError) as error:
+                self._drop(fault_of(error))
+                faults.append(f"{server.at}: {self._fault}")
+            else:
+                return ""
+        rest = len(faults) - FAULTS_SHOWN
+        return "; ".join(faults[:FAULTS_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+
+    async def _try_server(self, server: Server) -> None:
+        """Connect, say who we are, subscribe to everything, and wait until the server has done it.
+
+        Raises: OSError, LinkFault, FarmError.
+        """
+        target = self._target
+        self._lost, self._ready = asyncio.Event(), asyncio.Event()
+        link = await connect(server, target.tls, first=target.tls_first)
+        self._server = server
+        self._link = link
+        link.serve(self._heard_messages, self._heard_line, self._drop)
+        self._heard_info(link.info)
+        out = [connect_line(target, link.info, secure=link.secure)]
+        out += (encode_subscribe(sid, each.subject, each.queue) for sid, each in self._subscriptions.items())
+        link.write(b"".join(out))
+        self._pings.ask(lambda flushed: self._answered(link, flushed.fault))
+        self._ping()
+        await self._ready.wait()
+        if self._link is not link:
+            raise LinkFault(self._fault)
+        self._tick()
+
+    def _answered(self, link: Link, fault: str) -> None:
+        """The server knows who we are, and has all subscriptions."""
+        if not fault and self._link is link:
+            self._up = True
+            self._on_state("up", "")
+        self._ready.set()
+
+    def _say_down(self, fault: str) -> None:
+        if not self._up and not self._closing:
+            self._fault = fault
+            self._on_state("down", fault)
+
+    def _drop(self, fault: str) -> None:
+        """Have no connection any more. Who waits for a confirmation hears that there is none."""
+        link, was_up = self._link, self._up
+        self._link, self._up, self._fault = None, False, fault
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if link is not None:
+            link.abort()
+        self._out.clear()
+        self._out_bytes = 0
+        self._pings.lose(fault)
+        self._lost.set()
+        self._ready.set()
+        if was_up:
+            self._say_down(f"{self._server.at}: {fault}")
+
+    def _heard_messages(self, sid: bytes, raws: list[Raw]) -> None:
+        on_raw = self._routes.get(sid)
+        if on_raw is not None:  # else it was on its way when the subscription ended
+            on_raw(raws)
+
+    def _heard_line(self, line: bytes) -> None:
+        if line.startswith(b"PONG"):
+            self._pings.answered()
+        elif line.startswith(b"PING"):
+            self._write(PONG)
+        elif line.startswith(b"INFO"):
+            try:
+                self._heard_info(cast("dict[str, Any]", json.loads(line[4:])))
+            except ValueError as error:
+                raise Malformed("its INFO is no JSON") from error
+        elif line.startswith(b"-ERR"):
+            self._heard_error(line[4:].decode(errors="replace").strip().strip("'"))
+        elif not line.startswith(b"+OK"):
+            raise Malformed("what it says is not of this protocol")
+
+    def _heard_info(self, info: Mapping[str, Any]) -> None:
+        self.info = {**self.info, **info}
+        if "connect_urls" not in info:
+            return
+        self._discovered.clear()
+        for url in cast("list[str]", info["connect_urls"] or []):
+            with suppress(LinkFault):  # an address that we do not understand is of no use
+                found = server_of(url)
+                self._discovered.append(Server(found.host, found.port, self._server.name, self._server.tls))
+
+    def _heard_error(self, text: str) -> None:
+        denied = _DENIED.search(text)
+        if denied is not None:
+            what, subject = denied[1].lower(), denied[2]
+            if what == "publish":
+                self._pings.deny(subject)
+            self._on_denied(what, subject)
+        elif text.lower().startswith(_HARMLESS):
+            log.get().warning("a NATS server refused a command", server=self._server.at, why=text)
+        else:
+            self._drop(f"the server says: {text.lower()}")
+
+    def _write(self, data: bytes) -> None:
+        if self._link is not None:
+            self._out.append(data)
+            if not self._write_wanted:
+                self._want_write()
+
+    def _want_write(self) -> None:
+        self._write_wanted = True
+        asyncio.get_running_loop().call_soon(self._write_all)
+
+    def _write_all(self) -> None:
+        """All that this turn has to say, in one go."""
+        self._write_wanted = False
+        if self._link is None:
+            self._pings.lose(self._fault)
+            return
+        if self._out:
+            self._link.write(b"".join(self._out))
+            self._out.clear()
+            self._out_bytes = 0
+        if self._pings.asked:
+            self._ping()
+
+    def _ping(self) -> None:
+        assert self._link is not None
+        self._pinged_s = time.monotonic()
+        self._pings.sent(self._pinged_s)
+        self._link.write(PING)
+
+    def _tick(self) -> None:
+        """Ask whether the server is there; give up on what it does not answer."""
+        now_s, interval_s = time.monotonic(), self._target.ping_interval_s
+        tick_s = min(1.0, interval_s / 4)
+        if self._pings.unanswered_s(now_s) > MISSED * interval_s - tick_s:
+            self._drop(f"no answer to {MISSED} pings in {MISSED * interval_s:g} s")
+            return
+        self._pings.give_up(now_s - CONFIRM_S)
+        if now_s - self._pinged_s >= interval_s:
+            self._ping()
+        self._timer = asyncio.get_running_loop().call_later(tick_s, self._tick)

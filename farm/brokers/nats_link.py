@@ -1,0 +1,217 @@
+"""One TCP (or TLS) connection to one NATS server, from its first word (INFO) to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from farm.brokers.nats_protocol import CRLF, LINE_LIMIT_BYTES, Malformed, Parser, Raw
+from farm.errors import FarmError, printable
+from farm.spec import TlsSpec
+
+PORT: Final = 4222
+SECURE: Final = "tls"
+SHOWN_LIMIT: Final = 200  # characters of a library's own words
+
+OnMessages = Callable[[bytes, list[Raw]], None]
+OnLine = Callable[[bytes], None]
+OnEnd = Callable[[str], None]
+
+
+class LinkFault(Exception):
+    """Why there is no connection: one line."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One of a cluster. name: what its certificate is for, where that is another than `host`."""
+
+    host: str
+    port: int
+    name: str
+    tls: bool
+
+    @property
+    def at(self) -> str:
+        """For people."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def server_of(text: str) -> Server:
+    """The server of `host`, `host:port` or a URL.
+
+    Raises: LinkFault: there is none in it.
+    """
+    try:
+        parts = urlsplit(text if "://" in text else f"nats://{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise LinkFault("it is no address of a server") from error
+    if not host:
+        raise LinkFault("there is no host in it")
+    return Server(host, port or PORT, host, parts.scheme == SECURE)
+
+
+class Link(asyncio.Protocol):
+    """The socket. It hears INFO by itself; what follows goes to those that `serve` names."""
+
+    def __init__(self) -> None:
+        self.info: Mapping[str, Any] = {}
+        self.secure = False
+        self.ended: Final = asyncio.Event()
+        self._greeted: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self._greeting = b""
+        self._transport: asyncio.Transport | None = None
+        self._parser: Parser | None = None
+        self._on_end: OnEnd | None = None
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and is still in this process."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def serve(self, on_messages: OnMessages, on_line: OnLine, on_end: OnEnd) -> None:
+        """From now on tell these what comes, and of the end, which is told once."""
+        self._parser = Parser(on_messages, on_line)
+        self._on_end = on_end
+
+    def write(self, data: bytes) -> None:
+        """Send; what the socket does not take waits."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """End it now; nobody is told."""
+        self._on_end = None
+        self._parser = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def greet(self, tls: ssl.SSLContext | None, server: Server, *, first: bool) -> None:
+        """Hear INFO, and go over to TLS if it is asked for.
+
+        Raises: LinkFault, OSError.
+        """
+        if first and tls is not None:
+            await self._secure(tls, server)
+        await self._greeted
+        offered = bool(self.info.get("tls_required") or self.info.get("tls_available"))
+        if self.secure:
+            return
+        if tls is None and self.info.get("tls_required"):
+            tls = ssl.create_default_context()
+        if tls is not None:
+            if not offered:
+                raise LinkFault("TLS is asked for, and the server has none")
+            await self._secure(tls, server)
+
+    async def _secure(self, context: ssl.SSLContext, server: Server) -> None:
+        assert self._transport is not None
+        loop = asyncio.get_running_loop()
+        transport = await loop.start_tls(self._transport, self, context, server_hostname=server.name)
+        if transport is None:
+            raise LinkFault("the server has gone away")
+        self._transport = transport
+        self.secure = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Of asyncio."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Of asyncio. What is no NATS ends the connection."""
+        parser = self._parser
+        if parser is None:
+            self._hear_greeting(data)
+            return
+        try:
+            parser.feed(data)
+        except Malformed as error:
+            self._end(str(error))
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Of asyncio."""
+        fault = fault_of(exc) if exc is not None else "the server closed the connection"
+        if not self._greeted.done():
+            self._greeted.set_exception(LinkFault(fault))
+            self._greeted.exception()  # whoever waits hears it; nobody may
+        self._end(fault)
+        self.ended.set()
+
+    def _end(self, fault: str) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(fault)
+
+    def _hear_greeting(self, data: bytes) -> None:
+        if self._greeted.done():
+            return
+        self._greeting += data
+        line, end, _ = self._greeting.partition(CRLF)
+        if not end and len(line) < LINE_LIMIT_BYTES:
+            return
+        try:
+            if not line.startswith(b"INFO"):
+                raise ValueError(line)
+            self.info = cast("dict[str, Any]", json.loads(line[4:]))
+        except ValueError:
+            self._greeted.set_exception(LinkFault("what answers there is no NATS server"))
+        else:
+            self._greeted.set_result(None)
+
+
+async def connect(server: Server, tls: TlsSpec | None, *, first: bool) -> Link:
+    """A connection that has heard INFO, in TLS where that was asked for by us or by the server.
+
+    Args:
+      first: TLS begins before the server's first word.
+    Raises: LinkFault, OSError: there is none, and nothing is left of it.
+    """
+    context = _context_of(tls) if tls is not None else ssl.create_default_context() if server.tls else None
+    loop = asyncio.get_running_loop()
+    _, link = await loop.create_connection(Link, server.host, server.port)
+    try:
+        await link.greet(context, server, first=first)
+    except BaseException:
+        link.abort()
+        raise
+    return link
+
+
+def _context_of(tls: TlsSpec) -> ssl.SSLContext:
+    """Raises: LinkFault: a file of it is not there or not what it should be."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key, password="")
+    except (OSError, ValueError) as error:
+        files = ", ".join(str(path) for path in (tls.ca, tls.certificate, tls.key) if path is not None)
+        raise LinkFault(f"cannot use the certificates in {files}: {fault_of(error)}") from error
+    return context
+
+
+def fault_of(error: BaseException) -> str:
+    """What went wrong, in one line for people."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, socket.gaierror):
+        return "unknown host"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not believed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if isinstance(error, FarmError | LinkFault):
+        return printable(str(error))
+    return printable(str(error))[:SHOWN_LIMIT] or type(error).__name__

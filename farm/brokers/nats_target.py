@@ -1,0 +1,65 @@
+"""Which NATS servers, and what they are told of us at each connect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from farm.broker import Home
+from farm.brokers.nats_identity import Identity, identity_of
+from farm.brokers.nats_protocol import CRLF
+from farm.brokers.options.nats import NatsServerSpec
+from farm.spec import TlsSpec
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to, and who we are.
+
+    servers: asked at each connect: `host`, `host:port`, `nats://..` or `tls://..`; at: the same for people. identity:
+    fields of CONNECT for the server's nonce, asked at each connect. Both may raise FarmError: tried again later.
+    tls: None where only the server (or tls://) may ask for it.
+    """
+
+    servers: Callable[[], Sequence[str]]
+    at: str
+    name: str
+    identity: Identity
+    tls: TlsSpec | None = None
+    tls_first: bool = False
+    ping_interval_s: float = 10.0
+    inbox_prefix: str = "_INBOX"
+
+
+def target_of(spec: NatsServerSpec, home: Home) -> Target:
+    """The target that a manifest names."""
+    return Target(
+        servers=lambda: spec.servers,
+        at=spec.at,
+        name=spec.client_name or f"farm {home.app}",
+        identity=identity_of(spec, home.secret),
+        tls=spec.tls,
+        tls_first=spec.tls_first,
+        ping_interval_s=spec.ping_interval_s,
+        inbox_prefix=spec.inbox_prefix,
+    )
+
+
+def connect_line(target: Target, info: Mapping[str, Any], secure: bool) -> bytes:
+    """CONNECT. Raises FarmError: a secret is not there."""
+    headers = bool(info.get("headers"))
+    fields: dict[str, Any] = {
+        "verbose": False,
+        "pedantic": False,
+        "tls_required": secure,
+        "lang": "farm",
+        "version": "1",
+        "protocol": 1,
+        "name": target.name,
+        "headers": headers,
+        "no_responders": headers,
+        **target.identity(str(info.get("nonce", ""))),
+    }
+    return b"CONNECT " + json.dumps(fields).encode() + CRLF
