@@ -171,6 +171,15 @@ class NatsConnection:
             del self._routes[b"%d" % sid]
             self._write(encode_unsubscribe(sid))
 
+    def drain(self, sid: int) -> None:
+        """End a subscription, of which still comes what the server has sent before it hears of the end."""
+        if self._subscriptions.pop(sid, None) is not None:
+            self._write(encode_unsubscribe(sid))
+            self.flush(lambda _: self._forget(sid))
+
+    def _forget(self, sid: int) -> None:
+        del self._routes[b"%d" % sid]
+
     def publish(self, subject: str, payload: bytes, reply: str = "", headers: bytes = b"") -> None:
         """Write a message, at the end of this turn of the loop. While not `up` it goes nowhere; `flush` tells.
 

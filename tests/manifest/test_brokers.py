@@ -49,8 +49,8 @@ def manifest(broker: str, trigger: str = "") -> str:
         ),
         (
             'type = "nats"\nservers = ["nats://h", "http://h"]',
-            "bad brokers.b.servers[1] (farm.toml:5): it is no URL for this type: its scheme is none of nats, tls, ws, "
-            "wss. Write it like nats://host",
+            "bad brokers.b.servers[1] (farm.toml:5): it is no URL for this type: its scheme is none of nats, tls. "
+            "Write it like nats://host",
         ),
         (
             'type = "mqtt"\nurl = "mqtt://h:port"',
