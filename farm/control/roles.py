@@ -1,7 +1,7 @@
 """Which roles a family has, how many of each, and where each one's code is.
 
-Code is named by a string: so control composes the layers beneath it without an arrow to them. Importing it does no work;
-what only a child may own is made after the fork.
+Code is named by a string: so control composes the layers beneath it without an arrow to them. Importing it does no
+work; what only a child may own is made after the fork.
 """
 
 from __future__ import annotations
