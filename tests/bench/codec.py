@@ -12,7 +12,7 @@ from tests.bench.guests import Guest
 from tests.bench.ratios import Better, quantile, ratio
 from tests.bench.report import Effort, Report, Row, Say, Table, size_name
 
-BLOCK_S: Final = 0.002  # of one way, before the next has its turn
+BLOCK_S: Final = 0.0004  # of one way, before the next has its turn: less than a turn of the scheduler
 LEAST_ROUNDS: Final = 5
 SIZES: Final = (100, 1024, 10 << 10, 100 << 10)
 GATE_SIZES: Final = (100, 10 << 10)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 LIBRARIES: Final = ("wasmtime", "componentize-py", "pyzmq", "msgspec", "uvloop", "sanic", "pydantic")
+QUIET: Final = 0.1
 CPU_CLOCK: Final = 2  # CPUCLOCK_SCHED in the clock ids of processes
 
 
@@ -51,6 +52,42 @@ def pss_bytes(pid: int) -> int:
     found = re.search(r"^Pss: +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     assert found is not None, "every kernel since 4.14 says it"
     return int(found[1]) << 10
+
+
+class Others:
+    """How much of the machine other processes take, from when this is made."""
+
+    def __init__(self) -> None:
+        self._before = _busy_s(), _own_s(), time.monotonic()
+
+    def share(self) -> float:
+        """0..1 of all cores; what this process and its ended children took is not counted."""
+        busy_s, own_s, at_s = self._before
+        took_s = (time.monotonic() - at_s) * (os.cpu_count() or 1)
+        return min(1.0, max(0.0, (_busy_s() - busy_s) - (_own_s() - own_s)) / took_s)
+
+
+def wait_for_quiet(limit_s: float) -> None:
+    """Until others took less than QUIET of the machine for a second, or for so long."""
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        others = Others()
+        time.sleep(1.0)
+        if others.share() < QUIET:
+            return
+
+
+def _busy_s() -> float:
+    """Time that all cores were not idle, what the host took from them included.
+
+    Source: proc(5), /proc/stat: user nice system idle iowait irq softirq steal.
+    """
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    return sum(os.times()[:4])
 
 
 def _cpu() -> str:

@@ -65,13 +65,16 @@ def main() -> None:
     effort = QUICK if words.quick else FULL
     here = machine.describe()
     print("\n".join(f"{key:16} {value}" for key, value in here.items()), flush=True)
+    others = machine.Others()
     reports, took_s = measure(words.sections or list(SECTIONS), effort, progress())
     found = aims.table(ratio for report in reports.values() for ratio in report.ratios)
     if found is not None:
         print(f"\n{found.text()}")
+    here["others"] = round(others.share(), 2)
+    print(f"\nOther processes took {others.share():.0%} of this machine meanwhile.")
     KEPT.parent.mkdir(exist_ok=True)
     KEPT.write_text(as_json(here, effort, reports, took_s))
-    print(f"\n{shown(sum(took_s.values()))} s in all; kept in {KEPT.relative_to(ROOT)}")
+    print(f"{shown(sum(took_s.values()))} s in all; kept in {KEPT.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -48,12 +48,14 @@ def test_a_section_that_looks_worse_is_measured_again_and_the_others_are_not(mon
     for section in values:
         monkeypatch.setitem(SECTIONS, section, measure(section))
     kept = {f"{section}: a / b": Kept(1.0, 0.0, "lower") for section in values}
+    monkeypatch.setattr(machine, "wait_for_quiet", lambda _: None)
     looks = check.looks_at(list(values), kept, lambda _: None)
     assert measured == ["codec", "link", "codec", "codec"]
     assert gate.faults(kept, gate.mildest(kept, looks)) == []
 
 
 def test_what_is_worse_every_time_is_named_after_three_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "wait_for_quiet", lambda _: None)
     monkeypatch.setitem(SECTIONS, "codec", lambda *_: reported(("codec: a / b", 1.5)))
     kept = {"codec: a / b": Kept(1.0, 0.0, "lower")}
     looks = check.looks_at(["codec"], kept, lambda _: None)
@@ -93,6 +95,15 @@ def test_another_machine_is_told_by_what_differs_and_its_load_is_not() -> None:
     assert machine.differences({"cores": 8, "load_before": 3.0}, {"cores": 2, "load_before": 0.1}) == [
         "cores 8, here 2"
     ]
+
+
+def test_what_others_take_is_what_is_busy_less_what_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, own, clock = iter([10.0, 13.0]), iter([1.0, 2.0]), iter([100.0, 102.0])
+    monkeypatch.setattr(machine, "_busy_s", lambda: next(busy))
+    monkeypatch.setattr(machine, "_own_s", lambda: next(own))
+    monkeypatch.setattr(machine.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
+    assert machine.Others().share() == 2 / 8
 
 
 def test_an_open_loop_sends_at_times_drawn_beforehand() -> None:
