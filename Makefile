@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 CODE := farm tests example-app
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check formatted linted typed layered bench bars bench-check profile fmt clean
+.PHONY: help install run test check formatted linted typed layered bench bars bench-check profile load fmt clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bars: install  ## show at full size that every promise of reliability holds (ARG
 
 bench-check: install  ## exit 1 when something got slower, beside what it is compared with
 	@$(BIN)/python -m tests.bench.check $(ARGS)
+
+load: install  ## drive a farm hard over HTTP, the relay and WebSockets, and check that nothing is lost
+	@$(BIN)/python -m tests.bench.load $(ARGS)
 
 profile: install  ## show where ingest and a worker spend their time (pictures in build/profile)
 	@$(BIN)/python -m tests.bench.profile_farm $(ARGS)

@@ -6,14 +6,16 @@ import contextlib
 import json
 import os
 import platform
-import socket
+import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -21,7 +23,9 @@ from farm import rundir
 from farm.build.python import build
 from farm.client.blocking import Farm
 from farm.errors import InputError, NotRunning, Problem
+from farm.manifest.read import read
 from farm.rundir import Rundir
+from farm.subject import compile_filter
 from farm.wire import admin
 from tests.guests import wat
 
@@ -38,10 +42,10 @@ MANIFEST: Final = """
 name = "load"
 [brokers.main]
 type = "memory"
-gateway = {{ port = {port}, websockets = "binary" }}
+gateway = { port = 0, websockets = "binary" }
 [components.echo]
 source = "echo.wasm"
-triggers = [{{ broker = "main", topic = "load.in", publish = {{ subject = "load.out" }} }}]
+triggers = [{ broker = "main", topic = "load.in", publish = { subject = "load.out" } }]
 """
 
 HANDLER: Final = """
@@ -65,12 +69,18 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Place:
-    """A running farm: its directories, where it listens, and what to publish and to hear there."""
+    """A running farm: its directories, where it listens, and what to publish and to hear there.
+
+    components: whom the subject reaches, with how many triggers each. listens: whether WebSockets there give payloads.
+    """
 
     rundir: Rundir
     url: str
     subject: str
-    answers: str
+    heard: str
+    components: Mapping[str, int]
+    broker: str = "main"
+    listens: bool = True
 
     def connect(self) -> Farm:
         """A client of its relay."""
@@ -78,16 +88,7 @@ class Place:
 
     def pids(self, role: str) -> list[int]:
         """The pids of a role, those that have none left out."""
-        family, line = admin.ask(self.rundir.admin, "status", 5.0)
-        line.close()
-        return [p.pid for p in family.processes if p.role == role and p.pid is not None]
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return [p.pid for p in _family(self.rundir).processes if p.role == role and p.pid is not None]
 
 
 def guest_bytes(guest: str) -> bytes:
@@ -107,8 +108,8 @@ def started(wanted: Wanted) -> Iterator[Place]:
     Raises: NotRunning: it did not come up; what it said is in the text.
     """
     with tempfile.TemporaryDirectory(prefix="farm-") as name:  # sockets want a short path
-        folder, port = Path(name), free_port()
-        (folder / "farm.toml").write_text(MANIFEST.format(port=port))
+        folder = Path(name)
+        (folder / "farm.toml").write_text(MANIFEST)
         (folder / "echo.wasm").write_bytes(guest_bytes(wanted.guest))
         env = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
         env |= {"FARM_STATE_DIR": str(folder / "state"), "FARM_LOG_LEVEL": "warning", **wanted.env}
@@ -129,26 +130,58 @@ def started(wanted: Wanted) -> Iterator[Place]:
             if not process.stdout.readline().startswith(b"ready"):
                 said = log.read_text(errors="replace").strip().splitlines()
                 raise NotRunning(Problem("farm did not start", why=said[-1] if said else "it said nothing"))
-            yield Place(_found(folder, env["FARM_STATE_DIR"]), f"http://127.0.0.1:{port}", SUBJECT, ANSWERS)
+            found = _found(folder, env["FARM_STATE_DIR"])
+            yield Place(found, f"http://{_family(found).listens['main']}", SUBJECT, ANSWERS, {"echo": 1})
         finally:
             _end(process)
-            for line in log.read_text(errors="replace").splitlines()[-SAID:]:
-                print(f"farm: {_shown(line)}", file=sys.stderr)
+        for line in log.read_text(errors="replace").splitlines()[-SAID:]:
+            print(f"farm: {_shown(line)}", file=sys.stderr)
 
 
-def running(folder: Path, url: str, subject: str, answers: str) -> Place:
-    """The farm that runs in `folder`.
+def running(folder: Path, url: str, subject: str | None) -> Place:
+    """The farm that runs in `folder`, at the gateway of `url`. No subject: one that a trigger there matches.
 
     Raises:
-      InputError: there is no manifest.
+      InputError: the manifest is missing or bad, no gateway is at that URL, or no trigger matches.
       NotRunning: nobody runs there.
     """
     manifest = folder / "farm.toml"
     if not manifest.exists():
         raise InputError(Problem("no farm.toml", where=str(folder), todo="Name the folder of the farm: --farm DIR"))
-    place = Place(rundir.of(manifest), url.rstrip("/"), subject, answers)
-    place.connect().close()
-    return place
+    spec = read(manifest, os.environ).spec
+    found = rundir.of(manifest)
+    addresses, at = _family(found).listens, urlsplit(url).netloc.replace("localhost", "127.0.0.1")
+    broker = next((name for name, address in addresses.items() if address == at), None)
+    if broker is None:
+        why = f"it listens at {', '.join(addresses.values()) or 'none'}"
+        raise InputError(Problem("no gateway of this farm", where=url, why=why))
+    grammar = spec.brokers[broker].grammar
+    topics = [
+        (each.name, one.topic) for each in spec.components.values() for one in each.triggers if one.broker == broker
+    ]
+    matchers = [(name, compile_filter(topic, grammar)) for name, topic in topics]
+    examples = (_example(topic) for _, topic in topics)
+    matching = (one for one in examples if any(matches(one) for _, matches in matchers))
+    subject = subject or next(matching, "")
+    reached = Counter(name for name, matches in matchers if matches(subject))
+    if not reached:
+        raise InputError(
+            Problem("no trigger matches", where=subject or broker, todo="Name another: --subject hello.load")
+        )
+    gateway = spec.brokers[broker].gateway
+    listens = gateway is not None and gateway.websockets in ("text", "binary")
+    return Place(found, url.rstrip("/"), subject, subject, reached, broker, listens)
+
+
+def _example(topic: str) -> str:
+    """A subject that a topic may match: a word for each wildcard, a letter for a `?`."""
+    return re.sub(r"[*+#>]", "load", topic).replace("?", "x")
+
+
+def _family(found: Rundir) -> admin.FamilyStatus:
+    family, line = admin.ask(found.admin, "status", 5.0)
+    line.close()
+    return family
 
 
 def machine() -> dict[str, object]:
@@ -195,4 +228,5 @@ def _shown(line: str) -> str:
         event: dict[str, Any] = json.loads(line)
     except ValueError:
         return line
-    return " ".join(f"{key}={value}" for key, value in event.items() if key not in {"timestamp", "exception"})
+    event["exception"] = str(event.get("exception", "")).strip().rpartition("\n")[2]
+    return " ".join(f"{key}={value}" for key, value in event.items() if value != "" and key != "timestamp")
