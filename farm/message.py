@@ -145,7 +145,7 @@ def output_id(parent: str, component: str, index: int) -> str:
     return f"{parent}:{component}:{index}"
 
 
-def dedup_id(source_id: str, component: str, index: int, message: Message) -> str:
+def dedup_id(source_id: str, component: str, index: int, subject: str, payload: bytes) -> str:
     """What a server knows the `index`-th output of a component for one message of a source by.
 
     The same at every attempt that answers the same; a guest that answers differently is another message, which the
@@ -153,5 +153,5 @@ def dedup_id(source_id: str, component: str, index: int, message: Message) -> st
     """
     if not source_id:
         return ""
-    digest = hashlib.sha256(message.subject.encode() + b"\0" + message.payload).hexdigest()[:16]
+    digest = hashlib.sha256(subject.encode() + b"\0" + payload).hexdigest()[:16]
     return f"{source_id}:{component}:{index}:{digest}"

@@ -16,7 +16,8 @@ from typing import Final
 
 from farm import log
 from farm.broker import Broker
-from farm.ingest.dead_letters import DeadLetters, LetterFile, letter_of
+from farm.ingest.broker_letters import BrokerLetters
+from farm.ingest.dead_letters import DeadLetters, Letter, LetterFile, letter_of
 from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.intake import Intake
 from farm.ingest.settlement import Settlement
@@ -65,6 +66,8 @@ class Circuit:
     ) -> None:
         self.settlement = Settlement(brokers, clock, self.fail, self._settled)
         self.letters = DeadLetters(letters, self._stored)
+        self.broker_letters = BrokerLetters(brokers, clock, self._stored)
+        intake.on_worn_out = self._worn_out
         self.last_errors: dict[str, LastError] = {}
         self.stopping = False
         self._dispatcher = dispatcher
@@ -120,14 +123,30 @@ class Circuit:
             lane.retried += 1
             self._dispatcher.retry(record, verdict.at_s)
         elif isinstance(verdict, DeadLetter):
-            self.letters.add([(record, letter_of(record, verdict.reason, failed, at))], now_s)
-            self._mind_letters()
+            self._write(record, letter_of(record, verdict.reason, failed, at))
+
+    def _worn_out(self, records: list[Record]) -> None:
+        for record in records:
+            count = record.delivery.deliveries
+            log.get().error(
+                "handed out too often", component=record.lane.name, id=record.delivery.message.id, times=count
+            )
+            failed = Failed("died", f"its server has handed it out {count} times")
+            self._write(record, letter_of(record, "redelivered", failed, datetime.now(UTC)))
+
+    def _write(self, record: Record, letter: Letter) -> None:
+        if self.broker_letters.takes(record):
+            self.broker_letters.add(record, letter)
+        else:
+            self.letters.add([(record, letter)], self._clock())
+        self._mind_letters()
 
     def wake(self, now_s: float) -> None:
         """Do what its time has come for."""
         self._dispatcher.wake(now_s)
         self.settlement.wake(now_s)
         self.letters.wake(now_s)
+        self.broker_letters.wake(now_s)
         self._mind_letters()
         for lane in [lane for lane in self._aside.values() if lane.quarantine.standing(now_s) != "aside"]:
             del self._aside[lane.name]
@@ -137,6 +156,7 @@ class Circuit:
     def next_wake_s(self, now_s: float) -> float | None:
         """When `wake` will have something to do; None: never."""
         times = [self._dispatcher.next_wake_s(now_s), self.settlement.next_wake_s(), self.letters.next_wake_s()]
+        times.append(self.broker_letters.next_wake_s())
         times += [now_s + (lane.quarantine.left_s(now_s) or 0.0) for lane in self._aside.values()]
         return min((time_s for time_s in times if time_s is not None), default=None)
 
@@ -170,17 +190,20 @@ class Circuit:
 
     def _mind_letters(self) -> None:
         """Pause triggers with too many letters that cannot be stored, and let them go on once there is room."""
-        if not self.letters.waiting and not self._stuck:
+        waiting = [*self.letters.waiting, *self.broker_letters.waiting]
+        if not waiting and not self._stuck:
             return
         counts: dict[Trigger, int] = {}
-        for record in self.letters.waiting:
+        for record in waiting:
             counts[record.trigger] = counts.get(record.trigger, 0) + 1
         for trigger in self._intake.triggers:
             stuck = counts.get(trigger, 0) > LETTERS_LIMIT
             if stuck and trigger not in self._stuck:
                 self._stuck.add(trigger)
                 self._intake.pause([trigger], LETTERS_FAULT)
-                log.get().error(LETTERS_FAULT, component=trigger.component, why=self.letters.fault)
+                log.get().error(
+                    LETTERS_FAULT, component=trigger.component, why=self.letters.fault or self.broker_letters.fault
+                )
             elif not stuck and trigger in self._stuck:
                 self._stuck.discard(trigger)
                 self._intake.resume([trigger], LETTERS_FAULT)

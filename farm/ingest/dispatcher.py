@@ -80,6 +80,18 @@ class Dispatcher:
         lane.size += len(deliveries)
         lane.received += len(deliveries)
 
+    def not_to_run(self, trigger: Trigger, deliveries: Sequence[Delivery]) -> list[Record]:
+        """Deliveries that nobody may run have arrived: their records, settling."""
+        lane = self.lanes[trigger.component]
+        records = [Record(self._number + n, lane, trigger, one) for n, one in enumerate(deliveries, start=1)]
+        for record in records:
+            record.state = SETTLING
+            self._records[record.number] = record
+        self._number += len(records)
+        lane.size += len(records)
+        lane.received += len(records)
+        return records
+
     def joined(self, worker: bytes) -> bool:
         """A worker is there, with nothing in its hand. False: it was there already, and is the one it was."""
         if worker in self._hands:

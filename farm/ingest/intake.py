@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from farm.broker import GRANT_BYTES, LIGHT_BYTES, Broker, Delivery, Subscription, grants_of
+from farm.ingest.brokers import durable_of
 from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.table import ESTIMATE_BYTES, Record, Trigger
 from farm.message import Message
@@ -22,6 +23,7 @@ TRIGGER_LIMIT_BYTES: Final = 64 << 20
 FARM_LIMIT: Final = 8192
 FARM_LIMIT_BYTES: Final = 512 << 20
 ESTIMATE_MIN_BYTES: Final = 1024
+DELIVERIES_LIMIT: Final = 20  # by the server's count
 
 
 def weight(message: Message) -> int:
@@ -38,12 +40,16 @@ class Intake:
         brokers: Mapping[str, Broker],
         dispatcher: Dispatcher,
         wanted: Callable[[], None],
+        farm_id: str = "",
     ) -> None:
         """
         Args:
           wanted: called when something was noted: ask for a turn, in which `take` is called.
+          farm_id: what tells this farm from others at a server.
         """
         self.triggers = triggers
+        self.on_worn_out: Callable[[list[Record]], None] = _keep_none
+        self._farm_id = farm_id
         self._brokers = brokers
         self._dispatcher = dispatcher
         self._wanted = wanted
@@ -57,7 +63,9 @@ class Intake:
         """Subscribe every trigger, and grant what it may have."""
         for trigger in self.triggers:
             broker = self._brokers[trigger.spec.broker]
-            broker.deliver(Subscription(trigger.number, trigger.spec.topic), self._note_for(trigger))
+            durable = durable_of(trigger.spec, trigger.component, self._farm_id)
+            subscription = Subscription(trigger.number, trigger.spec.topic, trigger.spec.group, durable)
+            broker.deliver(subscription, self._note_for(trigger))
         self._owed.update(self.triggers)
         self.grant()
 
@@ -67,7 +75,8 @@ class Intake:
         for trigger, deliveries in noted:
             count = len(deliveries)
             size_bytes = sum(weight(delivery.message) for delivery in deliveries)
-            if self._brokers[trigger.spec.broker].weighs:
+            broker = self._brokers[trigger.spec.broker]
+            if broker.weighs:
                 heavy = size_bytes > LIGHT_BYTES  # perhaps one of them, else none
                 trigger.granted -= sum(grants_of(one.message) for one in deliveries) if heavy else count
             else:
@@ -75,7 +84,7 @@ class Intake:
             trigger.held += count
             trigger.held_bytes += size_bytes
             _reckon(trigger, size_bytes // count)
-            self._dispatcher.offered(trigger, deliveries)
+            self._dispatcher.offered(trigger, self._sound(trigger, deliveries) if broker.counts else deliveries)
         return bool(noted)
 
     def closed(self, records: Iterable[Record]) -> None:
@@ -118,12 +127,24 @@ class Intake:
                 trigger.granted += count
                 broker.grant(trigger.number, count)
 
+    def _sound(self, trigger: Trigger, deliveries: list[Delivery]) -> list[Delivery]:
+        """Those that may be run. One that its server has handed out again and again may be what kills its takers."""
+        worn_out = [delivery for delivery in deliveries if delivery.deliveries > DELIVERIES_LIMIT]
+        if not worn_out:
+            return deliveries
+        self.on_worn_out(self._dispatcher.not_to_run(trigger, worn_out))
+        return [delivery for delivery in deliveries if delivery.deliveries <= DELIVERIES_LIMIT]
+
     def _note_for(self, trigger: Trigger) -> Callable[[list[Delivery]], None]:
         def note(deliveries: list[Delivery]) -> None:
             self._noted.append((trigger, deliveries))
             self._wanted()
 
         return note
+
+
+def _keep_none(_: list[Record]) -> None:
+    raise AssertionError("nobody takes what is worn out")
 
 
 def _reckon(trigger: Trigger, mean_bytes: int) -> None:

@@ -16,8 +16,8 @@ from farm.broker import Broker
 from farm.errors import InputError, printable
 from farm.ingest.table import Record
 from farm.invocation import OUTPUTS_LIMIT, OUTPUTS_LIMIT_BYTES, TEXT_LIMIT, Failed, Output
-from farm.message import HOPS_LIMIT, Message, header_fault, output_id, passed
-from farm.subject import validate
+from farm.message import HOPS_LIMIT, Message, dedup_id, header_fault, output_id, passed
+from farm.subject import validate, validate_reply
 
 NOWHERE: Final = "nowhere to publish: give the trigger `publish = {..}`"
 
@@ -78,10 +78,16 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
     if broker is None:
         raise Misplaced(suggestion(name, brokers))
     headers = output.headers
+    source_id = record.delivery.source_id
     try:
-        broker.check(subject, len(output.payload))
+        if source.reply_to is None:
+            broker.check(subject, len(output.payload))
+        else:  # an inbox is open to answers to what came from its own broker
+            answers = subject == source.reply_to and name == trigger.broker
+            broker.check(subject, len(output.payload), reply=answers)
         if output.reply_to is not None:
-            validate(output.reply_to)
+            passed_on = output.reply_to == source.reply_to and name == trigger.broker
+            (validate_reply if passed_on else validate)(output.reply_to)
     except InputError as error:
         raise Misplaced(str(error)) from error
     if headers:
@@ -96,4 +102,5 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
         output.reply_to,
         source.id,
         source.hops + 1,
+        dedup_id(source_id, record.lane.name, index, subject, output.payload) if source_id else "",
     )

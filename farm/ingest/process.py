@@ -21,8 +21,8 @@ import uvloop
 
 from farm import log
 from farm.broker import Broker, Delivery
-from farm.brokers.memory import MemoryBroker
 from farm.errors import FarmError
+from farm.ingest.brokers import close_brokers, farm_id, open_brokers, start_brokers
 from farm.ingest.circuit import Circuit
 from farm.ingest.crew import Crew
 from farm.ingest.dead_letters import LetterFile
@@ -31,6 +31,7 @@ from farm.ingest.intake import Intake
 from farm.ingest.relay import Relay
 from farm.ingest.status import IngestStatus, Reporter
 from farm.ingest.table import Trigger
+from farm.secrets import Secrets
 from farm.spec import FarmSpec
 from farm.wire.lifeline import Drain, Gone, Peer, Post, Quiet, Ready, Refused
 from farm.wire.sockets import Pump, Sockets
@@ -62,11 +63,6 @@ async def _serve(post: Post, sockets: Sockets) -> int:
     return code
 
 
-def open_brokers(spec: FarmSpec) -> dict[str, Broker]:
-    """The brokers of a manifest, in its order; not started."""
-    return {name: MemoryBroker(broker) for name, broker in spec.brokers.items()}
-
-
 def triggers_of(spec: FarmSpec) -> list[Trigger]:
     """Every trigger of a manifest, numbered."""
     pairs = [(name, trigger) for name, component in spec.components.items() for trigger in component.triggers]
@@ -77,14 +73,20 @@ class Ingest:
     """Everything that ingest holds, and its turn."""
 
     def __init__(self, post: Post, sockets: Sockets) -> None:
-        """Raises: NotPermitted: the dead-letter file cannot be opened. OSError: a link cannot be bound."""
+        """
+        Raises:
+          NotPermitted: the dead-letter file or the farm's id cannot be opened.
+          ManifestError: a broker's type cannot be used.
+          OSError: a link cannot be bound.
+        """
         self._post = post
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self._loop.create_future()
-        self._brokers = open_brokers(post.spec)
+        own_id = farm_id(post.rundir.state)
+        self._brokers = open_brokers(post.spec, post.rundir, Secrets(post.secrets), own_id)
         triggers = triggers_of(post.spec)
         self._dispatcher = Dispatcher(post.spec.components.values())
-        self._intake = Intake(triggers, self._brokers, self._dispatcher, self.want_turn)
+        self._intake = Intake(triggers, self._brokers, self._dispatcher, self.want_turn, own_id)
         # Our socket outlives a life of ingest that was cut off; the supervisor removes it before the first.
         self._second_life = Path(post.rundir.work.removeprefix("ipc://")).exists()
         letters = LetterFile(post.rundir.dead_letters)
@@ -106,8 +108,7 @@ class Ingest:
         post = self._post
         self._loop.set_exception_handler(self._failed)
         self._beat()
-        for broker in self._brokers.values():
-            await broker.start()
+        await start_brokers(self._brokers, post.spec, first=not self._second_life)
         self._intake.open()
         self._loop.add_reader(post.lifeline.fileno(), self._hear)
         self._pumps = [
@@ -125,7 +126,8 @@ class Ingest:
                 broker.counters.gaps += 1
                 log.get().warning("what this broker held is lost with the ingest before", broker=broker.name)
         if volatile and not self._second_life:
-            log.get().info("memory brokers keep nothing over the end of ingest")
+            names = ", ".join(broker.name for broker in volatile)
+            log.get().info("what waits here is lost if ingest dies", brokers=names)
 
     async def close(self) -> None:
         """Leave everything in order; what is still held goes back to its broker."""
@@ -133,8 +135,7 @@ class Ingest:
         for pump in self._pumps:
             pump.close()
         self._give_back({trigger.number for trigger in self._intake.triggers})
-        for broker in self._brokers.values():
-            await broker.close()
+        await close_brokers(self._brokers)
         self._circuit.letters.close()
         self._work.close()
         self._relay_router.close()
@@ -200,6 +201,8 @@ class Ingest:
     def _quiet(self) -> None:
         """Take nothing more from brokers that keep it. What a volatile one holds would be lost: it is taken while time
         remains."""
+        for broker in self._brokers.values():
+            broker.quiet()
         self._intake.pause([trigger for trigger in self._intake.triggers if not self._is_volatile(trigger)], QUIET)
 
     def _drain(self, word: Drain) -> None:

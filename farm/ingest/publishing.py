@@ -96,14 +96,15 @@ class Publishing:
         if self.draining:
             raise BrokerUnavailable(Problem("the farm is stopping"))
         message_id = self._ids.new() if item.key is None else keyed_id(caller, item.key)
+        dedup = "" if item.key is None else message_id
         if item.reply_to is None and not item.headers:
-            return Message(message_id, item.subject, item.payload)
+            return Message(message_id, item.subject, item.payload, dedup=dedup)
         if item.reply_to is not None:
             validate(item.reply_to)
         headers: Headers = passed(item.headers)
         if why := header_fault(headers):
             raise InputError(Problem("headers that may not travel", why=why))
-        return Message(message_id, item.subject, item.payload, headers, item.reply_to)
+        return Message(message_id, item.subject, item.payload, headers, item.reply_to, dedup=dedup)
 
     def _answer_to(
         self, batch: _Batch, part: _Part, done: Callable[[Answer], None]

@@ -9,6 +9,9 @@ are bounded, so its component is fed no further (that is the backpressure). The 
 feed each other in a circle could otherwise stand still for ever, each queue full of what waits for room in the next; a
 broker of ours therefore keeps room for outputs that clients cannot use (`farm.brokers.memory`), which only a circle
 that makes more messages than it takes can fill. Such a circle ends in dead letters, reason "full".
+
+A broker that offers `commit` takes the outputs and the settling of a source of its own in one step, if all outputs go
+to it: there is no moment at which they are published and the source is not settled.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from farm.broker import Broker, Delivery, Published, Refused
+from farm.broker import Broker, Commit, Delivery, Published, Refused
 from farm.errors import BrokerError, BrokerFull
-from farm.ingest.outputs import loops, place
+from farm.ingest.outputs import Placed, loops, place
 from farm.ingest.table import Record
 from farm.ingest.verdict import Reason
 from farm.invocation import Failed
@@ -34,13 +37,13 @@ Fail = Callable[[Record, Failed, Reason | None], None]
 
 
 class _Waiting:
-    """An output that was refused: when it is tried again, and since when it has been."""
+    """What was refused, an output or a commit: when it is tried again, and since when it has been."""
 
-    __slots__ = ("broker", "due_s", "message", "record", "since_s", "wait_s")
+    __slots__ = ("broker", "due_s", "record", "since_s", "wait_s", "what")
 
-    def __init__(self, broker: Broker, message: Message, record: Record, now_s: float) -> None:
+    def __init__(self, broker: Broker, what: Message | Commit, record: Record, now_s: float) -> None:
         self.broker = broker
-        self.message = message
+        self.what = what
         self.record = record
         self.since_s = now_s
         self.wait_s = AGAIN_S
@@ -71,16 +74,18 @@ class Settlement:
         self._fail = fail
         self._settled = settled
         self._waiting: list[_Waiting] = []
+        self._commits = any(broker.commits for broker in brokers.values())
 
     @property
     def waiting(self) -> int:
-        """Outputs that wait for their broker to take them."""
+        """Outputs and commits that wait for their broker to take them."""
         return len(self._waiting)
 
     def settle(self, records: Sequence[Record]) -> None:
         """Publish what these answered, and settle each once all of its outputs are confirmed."""
         done: list[Record] = []
         batches: dict[Broker, tuple[list[Message], list[Record]]] = {}
+        commits: dict[Broker, list[_Waiting]] = {}
         brokers = self._brokers
         for record in records:
             assert record.answer is not None
@@ -90,6 +95,9 @@ class Settlement:
             placed = place(record, brokers)
             if isinstance(placed, Failed):
                 self._fail(record, placed, "loop" if loops(record) else None)
+                continue
+            if self._commits and (own := self._commit_of(record, placed)):
+                commits.setdefault(own.broker, []).append(own)
                 continue
             record.unconfirmed = len(placed)
             for broker, message in placed:
@@ -101,6 +109,8 @@ class Settlement:
         self.close(done)
         for broker, (messages, owners) in batches.items():
             self._publish(broker, messages, owners)
+        for broker, ones in commits.items():
+            self._commit(broker, ones, first=True)
 
     def close(self, records: list[Record]) -> None:
         """Settle the sources of these and say that they are done with: nothing of theirs is open any more."""
@@ -121,7 +131,11 @@ class Settlement:
             if one.record.unconfirmed > 0:  # else another output of it was given up meanwhile
                 due.setdefault(one.broker, []).append(one)
         for broker, ones in due.items():
-            self._publish_again(broker, ones)
+            outputs = [one for one in ones if not isinstance(one.what, Commit)]
+            if outputs:
+                self._publish_again(broker, outputs)
+            if len(outputs) < len(ones):
+                self._commit(broker, [one for one in ones if isinstance(one.what, Commit)], first=False)
 
     def next_wake_s(self) -> float | None:
         """When `wake` will have something to do; None: never."""
@@ -139,7 +153,7 @@ class Settlement:
                     self._refused(_Waiting(broker, message, record, self._clock()), answer, first=True)
             self.close(closing)
 
-        broker.publish(messages, done)
+        broker.publish(messages, done, checked=True)
 
     def _publish_again(self, broker: Broker, ones: list[_Waiting]) -> None:
         def done(answers: Sequence[Published | Refused]) -> None:
@@ -153,7 +167,30 @@ class Settlement:
                     self._refused(one, answer, first=False)
             self.close(closing)
 
-        broker.publish([one.message for one in ones], done)
+        broker.publish([one.what for one in ones if not isinstance(one.what, Commit)], done, checked=True)
+
+    def _commit_of(self, record: Record, placed: Placed) -> _Waiting | None:
+        """A commit of a record, where its broker can take all of it in one step."""
+        broker = self._brokers[record.trigger.spec.broker]
+        if not broker.commits or any(to is not broker for to, _ in placed):
+            return None
+        record.unconfirmed = 1
+        commit = Commit(record.delivery, tuple(message for _, message in placed))
+        return _Waiting(broker, commit, record, self._clock())
+
+    def _commit(self, broker: Broker, ones: list[_Waiting], *, first: bool) -> None:
+        def done(answers: Sequence[Refused | None]) -> None:
+            closed: list[Record] = []
+            for one, answer in zip(ones, answers, strict=True):
+                if answer is None:
+                    one.record.unconfirmed = 0
+                    closed.append(one.record)
+                else:
+                    self._refused(one, answer, first=first)
+            if closed:
+                self._settled(closed)
+
+        broker.commit([one.what for one in ones if isinstance(one.what, Commit)], done)
 
     def _refused(self, one: _Waiting, error: Refused, *, first: bool) -> None:
         """Wait for a broker that may take it later; otherwise the call has failed."""

@@ -3,7 +3,8 @@
 received, and per component dead_lettered, count messages (once for each trigger); handled, failed, retried count
 attempts; waiting: accepted and not yet given to a worker, retries and a memory broker's queue included; in_flight:
 given to one; refused: publishes not taken; unmatched: taken, with neither trigger nor listener; gaps: times something
-may be missing; dropped: messages taken and lost. set_aside: seconds until a component that kept killing workers is
+may be missing; dropped: messages taken and lost; at: where the server is, without userinfo; fault: why the broker is
+not up, null while it is. set_aside: seconds until a component that kept killing workers is
 tried again, 0 while it is being tried, null otherwise; paused: why nothing more is taken for it, null otherwise.
 gateway is null here: the supervisor knows who listens.
 
@@ -28,7 +29,9 @@ class BrokerStatus(msgspec.Struct, frozen=True):
     """One broker."""
 
     type: str
+    at: str
     state: str
+    fault: str | None
     gateway: str | None
     received: int
     published: int
@@ -105,7 +108,9 @@ class Reporter:
         counters = broker.counters
         return BrokerStatus(
             type=self._spec.brokers[broker.name].type,
+            at=self._spec.brokers[broker.name].at,
             state=broker.state,
+            fault=broker.fault or None,
             gateway=None,
             received=counters.received,
             published=counters.published,

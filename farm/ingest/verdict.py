@@ -21,8 +21,8 @@ JITTER: Final = 0.2
 RETRY_LIMIT_S: Final = 3600.0  # a guest may ask for no later attempt than this
 
 # attempts: all used up; died: three workers with it; stopping: farm ended before the next attempt was due; rejected,
-# output, loop, full: see above and `farm.ingest.settlement`
-Reason = Literal["attempts", "died", "rejected", "output", "loop", "full", "stopping"]
+# output, loop, full: see above and `farm.ingest.settlement`; redelivered: its server has handed it out too often
+Reason = Literal["attempts", "died", "rejected", "output", "loop", "full", "stopping", "redelivered"]
 
 
 class Ack(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ from typing import Any
 from farm.broker import (
     Broker,
     BrokerState,
+    Commit,
+    CommitDone,
     Delivery,
     OnDeliveries,
     OnMessages,
@@ -99,6 +101,35 @@ class ScriptedBroker(Broker):
         self.took += messages
         self.log += [f"publish {message.id}" for message in messages]
         done([Published(1, 0)] * len(messages))
+
+
+class KeepingBroker(ScriptedBroker):
+    """One that is durable in every way: it commits, keeps dead letters and counts deliveries."""
+
+    commits = True
+    counts = True
+    confirms = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.committed: list[Commit] = []
+        self.stored: list[Message] = []
+        self.store_refusals: list[Refused] = []
+
+    def store(self, messages: Sequence[Message], done: PublishDone) -> None:
+        answers: list[Published | Refused] = []
+        for message in messages:
+            if self.store_refusals:
+                answers.append(self.store_refusals.pop(0))
+            else:
+                self.stored.append(message)
+                answers.append(Published(0, 0))
+        done(answers)
+
+    def _commit(self, commits: Sequence[Commit], done: CommitDone) -> None:
+        if self.refusal is None:
+            self.committed += commits
+        done([self.refusal] * len(commits))
 
 
 def trigger_of(number: int = 0, publish: PublishSpec | None = None, broker: str = "in", **more: Any) -> Trigger:

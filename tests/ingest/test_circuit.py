@@ -16,7 +16,7 @@ from farm.message import Message
 from farm.spec import TriggerSpec
 from farm.wire.lifeline import Gone
 from tests.ingest.farmhouse import component
-from tests.ingest.pieces import Clock, ScriptedBroker
+from tests.ingest.pieces import Clock, KeepingBroker, ScriptedBroker
 
 COMPONENT = component("c", TriggerSpec("in", "t", attempts=2, backoff_s=(1.0,)))
 
@@ -157,3 +157,18 @@ def test_payloads_are_not_in_the_log(desk: Desk, capfd: pytest.CaptureFixture[st
     desk.intake.take()
     desk.run(REJECTED)
     assert "secret-payload" not in "".join(capfd.readouterr())
+
+
+def test_what_its_server_hands_out_too_often_becomes_a_dead_letter_without_a_call(tmp_path: Path) -> None:
+    broker = KeepingBroker("in")
+    brokers: dict[str, Broker] = {"in": broker}
+    dispatcher = Dispatcher([COMPONENT])
+    intake = Intake([Trigger(0, "c", COMPONENT.triggers[0])], brokers, dispatcher, lambda: None)
+    Circuit(dispatcher, intake, brokers, LetterFile(tmp_path / "letters"), Clock())
+    intake.open()
+    broker.on_deliveries[0]([Delivery(0, Message("m", "t", b"x"), None, 21)])
+    intake.take()
+    [letter] = broker.stored
+    assert dict(letter.headers)["farm-reason"] == "redelivered"
+    assert (len(dispatcher), len(broker.settled), dispatcher.lanes["c"].dead_lettered) == (0, 1, 1)
+    assert (tmp_path / "letters").read_text() == ""

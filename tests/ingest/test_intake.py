@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from farm.broker import Broker, Delivery, Published, Refused
+from farm.broker import Broker, Delivery, OnDeliveries, Published, Refused, Subscription
 from farm.brokers.memory import MemoryBroker
 from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.intake import Intake
-from farm.ingest.table import Trigger
+from farm.ingest.table import Record, Trigger
 from farm.message import Message
-from farm.spec import MemorySpec, TriggerSpec
+from farm.spec import MemorySpec, QueueSpec, TriggerSpec
 from tests.ingest.farmhouse import component
-from tests.ingest.pieces import ScriptedBroker
+from tests.ingest.pieces import KeepingBroker, ScriptedBroker
 
 
 class Gate:
@@ -202,3 +202,32 @@ def test_a_paused_trigger_is_granted_nothing_until_every_reason_is_lifted() -> N
     gate.intake.resume(gate.triggers, "two")
     gate.intake.grant()
     assert gate.granted() == 10
+
+
+def test_what_its_server_hands_out_again_and_again_is_not_run() -> None:
+    broker = KeepingBroker("in")
+    trigger = Trigger(0, "c", TriggerSpec("in", "t"))
+    dispatcher = Dispatcher([component("c")])
+    intake = Intake([trigger], {"in": broker}, dispatcher, lambda: None)
+    worn_out: list[Record] = []
+    intake.on_worn_out = worn_out.extend
+    intake.open()
+    broker.on_deliveries[0]([Delivery(0, Message(f"{n}", "t", b""), None, n) for n in (1, 20, 21, 99)])
+    intake.take()
+    assert [record.delivery.message.id for record in worn_out] == ["21", "99"]
+    assert (len(dispatcher), dispatcher.lanes["c"].waiting, dispatcher.lanes["c"].received) == (4, 2, 4)
+    dispatcher.settled(worn_out)
+    intake.closed(worn_out)
+    assert (len(dispatcher), trigger.held) == (2, 2)
+
+
+def test_a_queues_group_and_the_name_of_what_is_kept_reach_the_broker() -> None:
+    class Noting(ScriptedBroker):
+        def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:
+            subscriptions.append(subscription)
+
+    subscriptions: list[Subscription] = []
+    queue = Trigger(0, "c", TriggerSpec("in", queue=QueueSpec("a.*", "g")))
+    Intake([queue], {"in": Noting("in")}, Dispatcher([component("c")]), lambda: None, "id1").open()
+    assert [(one.topic, one.group) for one in subscriptions] == [("a.*", "g")]
+    assert subscriptions[0].durable.startswith("g-")

@@ -119,3 +119,32 @@ def test_what_has_passed_sixteen_components_is_a_loop() -> None:
     assert "a loop" in why(Output(b""), hops=16)
     assert loops(record_of(hops=16))
     assert not loops(record_of(hops=15))
+
+
+def test_an_inbox_is_open_to_the_answer_to_its_own_message_and_to_nothing_else() -> None:
+    assert where(Output(b""), reply_to="_INBOX.x.1") == [("in", "_INBOX.x.1")]
+    assert where(Output(b"", subject="_INBOX.x.1"), reply_to="_INBOX.x.1") == [("in", "_INBOX.x.1")]
+    assert where(Output(b"", reply_to="_INBOX.x.1", subject="on", broker="in"), reply_to="_INBOX.x.1") == [("in", "on")]
+    assert "reserved" in why(Output(b"", subject="_INBOX.x.2"), reply_to="_INBOX.x.1")
+    assert "reserved" in why(Output(b"", broker="out"), reply_to="_INBOX.x.1")
+    assert "reserved" in why(Output(b"", reply_to="_INBOX.x.1", subject="on"), reply_to="_INBOX.x.1")
+    assert "reserved" in why(Output(b""), reply_to="$JS.API.STREAM.DELETE.x")
+    assert "reserved" in why(Output(b"", subject="_INBOX.x.1"))
+
+
+def test_an_output_of_a_source_with_an_id_has_one_that_tells_it_from_other_answers() -> None:
+    def dedups(*outputs: Output, source_id: str = "S:7", attempts: int = 1) -> list[str]:
+        record = record_of(outputs, trigger=trigger_of(publish=PUBLISH), attempts=attempts)
+        record.delivery.source_id = source_id
+        said = place(record, BROKERS)
+        assert not isinstance(said, Failed)
+        return [message.dedup for _, message in said]
+
+    first, second = dedups(Output(b"1"), Output(b"1"))
+    assert first.startswith("S:7:c:0:")
+    assert second.startswith("S:7:c:1:")
+    assert dedups(Output(b"1"), Output(b"1"), attempts=2) == [first, second]
+    assert dedups(Output(b"2")) != [first]
+    assert dedups(Output(b"1", subject="else")) != [first]
+    assert dedups(Output(b"1"), source_id="S:8") != [first]
+    assert dedups(Output(b"1"), source_id="") == [""]

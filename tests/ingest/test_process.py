@@ -280,7 +280,9 @@ def test_status_has_every_field_that_is_promised(house: House) -> None:
     broker = status["brokers"]["test"]
     assert set(broker) >= {
         "type",
+        "at",
         "state",
+        "fault",
         "gateway",
         "received",
         "published",

@@ -9,7 +9,7 @@ from farm.ingest.table import Record
 from farm.ingest.verdict import Reason
 from farm.invocation import Failed, Output
 from farm.spec import PublishSpec
-from tests.ingest.pieces import Clock, ScriptedBroker, record_of, trigger_of
+from tests.ingest.pieces import Clock, KeepingBroker, ScriptedBroker, record_of, trigger_of
 
 
 class Desk:
@@ -135,3 +135,57 @@ def test_a_loop_ends_as_one(desk: Desk) -> None:
     record = record_of([Output(b"")], trigger=trigger_of(publish=PublishSpec("out", "o")), hops=16)
     desk.settlement.settle([record])
     assert [reason for _, _, reason in desk.failed] == ["loop"]
+
+
+class OneBroker:
+    """A settlement whose one broker commits, and another that does not."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.broker, self.other = KeepingBroker("in"), ScriptedBroker("out")
+        brokers: dict[str, Broker] = {"in": self.broker, "out": self.other}
+        self.failed: list[tuple[Record, Failed, Reason | None]] = []
+        self.gone: list[Record] = []
+        self.settlement = Settlement(brokers, self.clock, lambda *said: self.failed.append(said), self.gone.extend)
+
+    def settle(self, *outputs: Output) -> Record:
+        record = record_of(outputs, trigger=trigger_of(publish=PublishSpec("in", "o")))
+        self.settlement.settle([record])
+        return record
+
+
+def test_outputs_to_the_sources_own_broker_are_committed_with_it_where_it_can() -> None:
+    desk = OneBroker()
+    record = desk.settle(Output(b"1"), Output(b"2"))
+    [commit] = desk.broker.committed
+    assert commit.delivery is record.delivery
+    assert [message.payload for message in commit.outputs] == [b"1", b"2"]
+    assert (desk.broker.took, desk.broker.settled, desk.gone) == ([], [], [record])
+    assert desk.broker.counters.published == 2
+
+
+def test_outputs_that_go_elsewhere_too_are_published_and_then_the_source_is_settled() -> None:
+    desk = OneBroker()
+    record = desk.settle(Output(b"1"), Output(b"2", broker="out"))
+    assert desk.broker.committed == []
+    assert [message.payload for message in desk.broker.took + desk.other.took] == [b"1", b"2"]
+    assert (desk.broker.settled, desk.gone) == ([record.delivery], [record])
+
+
+def test_a_commit_that_may_be_tried_again_is() -> None:
+    desk = OneBroker()
+    desk.broker.refusal = BrokerUnavailable("away")
+    record = desk.settle(Output(b"1"))
+    assert desk.gone == desk.failed == []
+    desk.settlement.wake(desk.clock.pass_(0.05))
+    desk.broker.refusal = None
+    desk.settlement.wake(desk.clock.pass_(1.0))
+    assert (len(desk.broker.committed), desk.gone, desk.settlement.next_wake_s()) == (1, [record], None)
+
+
+def test_a_commit_that_is_refused_for_good_fails_the_call() -> None:
+    desk = OneBroker()
+    desk.broker.refusal = InputError("no stream covers it")
+    desk.settle(Output(b"1"))
+    [(_, failed, _)] = desk.failed
+    assert (failed.kind, "no stream covers it" in failed.text, desk.gone) == ("output", True, [])

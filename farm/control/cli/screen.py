@@ -63,7 +63,7 @@ def draw(overview: Overview, speeds: Rates) -> RenderableType:
     parts: list[RenderableType] = [_head(overview), Text(), _processes(overview.processes), Text()]
     if overview.brokers is None or overview.components is None:
         return Group(*parts, Text("ingest gave no answer: brokers and components are unknown", style="red"))
-    parts.append(_brokers(overview.brokers, speeds))
+    parts += [_brokers(overview.brokers, speeds), *_faults(overview.brokers)]
     if overview.components:
         parts += [Text(), _components(overview.components, speeds), *_troubles(overview.components)]
     return Group(*parts)
@@ -179,6 +179,14 @@ def _shown(columns: Sequence[Column], rows: Half) -> list[Column]:
 
 def _state_word(state: str) -> Text:
     return Text(printable(state), style=STYLES.get(state, ""))
+
+
+def _faults(brokers: Half) -> list[RenderableType]:
+    """Why each broker that is not up is not."""
+    faults = [
+        (name, broker.get("state", ""), broker["fault"]) for name, broker in brokers.items() if broker.get("fault")
+    ]
+    return [part for name, state, fault in faults for part in (Text(), _trouble(name, f"{state}: {fault}", ""))]
 
 
 def _troubles(components: Half) -> list[RenderableType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,14 @@ def test_workers_of_one_state_share_a_line() -> None:
 def test_brokers_show_where_they_can_be_reached() -> None:
     assert "127.0.0.1:3005" in text(overview())
     assert "1.23M" in text(overview())
+
+
+def test_a_broker_that_is_down_says_why() -> None:
+    shown = overview()
+    assert shown.brokers is not None
+    away = {"type": "nats", "state": "down", "gateway": None, "fault": "cannot reach nats://h:4222\x1b: refused"}
+    shown = replace(shown, brokers={**shown.brokers, "shop": away})
+    assert "shop  down: cannot reach nats://h:4222\\x1b: refused" in text(shown, width=120)
 
 
 def test_a_counter_of_what_is_wrong_shows_when_there_is_something() -> None:

@@ -1,0 +1,113 @@
+"""The live brokers of a manifest: each made by the class that its type names, with what a farm is to it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, cast
+
+from farm import log
+from farm.broker import Broker, Home
+from farm.errors import BrokerUnavailable, ManifestError, NotPermitted, Problem
+from farm.registry import broker_class
+from farm.rundir import Rundir, make_private
+from farm.secrets import Secrets
+from farm.spec import BrokerSpec, FarmSpec, ServerSpec, TriggerSpec
+
+ID_FILE: Final = "id"
+ID_BYTES: Final = 6  # 12 hex digits
+
+
+def open_brokers(spec: FarmSpec, rundir: Rundir, secrets: Secrets, farm_id: str) -> dict[str, Broker]:
+    """The brokers of a manifest, in its order; not started.
+
+    Raises: ManifestError: a type that cannot be loaded, or is no broker.
+    """
+
+    def home_of(name: str) -> Home:
+        def folder() -> Path:
+            make_private(rundir.broker(name).parent)
+            make_private(rundir.broker(name))
+            return rundir.broker(name)
+
+        return Home(spec.app.name, farm_id, folder, secrets.read)
+
+    return {name: _class_of(broker)(broker, home_of(name)) for name, broker in spec.brokers.items()}
+
+
+async def start_brokers(brokers: Mapping[str, Broker], spec: FarmSpec, *, first: bool) -> None:
+    """Start all at once, and say what becomes of each.
+
+    Args:
+      first: the farm starts; else only ingest does, and what is required has been there.
+    Raises: BrokerUnavailable: the server of one that is `required` is away.
+    """
+    for broker in brokers.values():
+        if isinstance(spec.brokers[broker.name], ServerSpec):
+            broker.on_change = _log_change
+    async with asyncio.TaskGroup() as group:
+        for broker in brokers.values():
+            group.create_task(broker.start())
+    away = [
+        Problem(f"broker {name} is {broker.state}", where=spec.brokers[name].at, why=broker.fault)
+        for name, broker in brokers.items()
+        if first and broker.state != "up" and getattr(spec.brokers[name], "required", False)
+    ]
+    if away:
+        await close_brokers(brokers)
+        raise BrokerUnavailable(*away)
+
+
+async def close_brokers(brokers: Mapping[str, Broker]) -> None:
+    """Close all at once; what becomes of them is said to nobody any more."""
+    async with asyncio.TaskGroup() as group:
+        for broker in brokers.values():
+            broker.on_change = None
+            group.create_task(broker.close())
+
+
+def farm_id(state: Path) -> str:
+    """What tells this farm from all others at a server: drawn at the first start, kept in the state directory.
+
+    Raises: NotPermitted: it can be neither read nor written.
+    """
+    path = state / ID_FILE
+    try:
+        if not path.exists():
+            fresh = path.with_name(f".{ID_FILE}.{os.getpid()}")
+            fresh.write_text(os.urandom(ID_BYTES).hex() + "\n", encoding="ascii")
+            fresh.replace(path)
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not in ASCII"
+        raise NotPermitted(Problem("cannot keep this farm's id", where=str(path), why=why)) from error
+    if len(text) != 2 * ID_BYTES or not text.isalnum():
+        raise NotPermitted(Problem("this farm's id is none", where=str(path), todo="Remove the file, and start anew"))
+    return text
+
+
+def durable_of(trigger: TriggerSpec, component: str, own_id: str) -> str:
+    """What a server may call what it keeps for a trigger.
+
+    For a queue the same in every farm; for a topic this farm's and component's alone, at every start.
+    """
+    digest = hashlib.sha256(trigger.topic.encode()).hexdigest()[:8]
+    return f"{trigger.group}-{digest}" if trigger.group else f"farm-{own_id}-{component}-{digest}"
+
+
+def _log_change(broker: Broker) -> None:
+    if broker.state == "up":
+        log.get().info("broker is up", broker=broker.name)
+    else:
+        log.get().warning(f"broker is {broker.state}", broker=broker.name, why=broker.fault)
+
+
+def _class_of(spec: BrokerSpec) -> Callable[[BrokerSpec, Home], Broker]:
+    found = broker_class(spec.type)
+    if isinstance(found, type) and issubclass(found, Broker):
+        return cast("Callable[[BrokerSpec, Home], Broker]", found)
+    why = "no installed package has its broker" if found is None else "what its package names is no Broker"
+    raise ManifestError(Problem(f"type {spec.type!r} cannot be used", where=f"brokers.{spec.name}.type", why=why))

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from farm import registry
+from farm.broker import Broker, Delivery, Home, OnDeliveries, OnMessages, PublishDone, Subscription
+from farm.brokers.memory import MemoryBroker
+from farm.brokers.options.redis import RedisSpec
+from farm.errors import BrokerUnavailable, ManifestError, NotPermitted
+from farm.ingest import brokers as live
+from farm.ingest.brokers import close_brokers, durable_of, farm_id, open_brokers, start_brokers
+from farm.rundir import Rundir
+from farm.secrets import Secrets
+from farm.spec import AppSpec, BrokerSpec, FarmSpec, MemorySpec, QueueSpec, Secret, TriggerSpec
+
+
+class AwayBroker(Broker):
+    """One whose server never answers."""
+
+    def __init__(self, spec: BrokerSpec, home: Home) -> None:
+        super().__init__(spec.name)
+        self.home = home
+        self.closed = False
+
+    async def start(self) -> None:
+        self._became("down", "connection refused")
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None: ...
+
+    def grant(self, trigger: int, count: int) -> None: ...
+
+    def listen(self, pattern: str, on_messages: OnMessages) -> Callable[[], None]:
+        return lambda: None
+
+    def settle(self, deliveries: Sequence[Delivery]) -> None: ...
+
+    def release(self, deliveries: Sequence[Delivery]) -> None: ...
+
+    def _publish(self, messages: Sequence[object], done: PublishDone) -> None: ...
+
+
+def spec_of(*, required: bool = False) -> FarmSpec:
+    redis = RedisSpec(name="r", type="redis", url="redis://h:1", required=required)
+    return FarmSpec(Path("/farm.toml"), AppSpec("app"), {"m": MemorySpec("m"), "r": redis}, {})
+
+
+def opened(folder: Path, spec: FarmSpec) -> dict[str, Broker]:
+    rundir = Rundir(folder / "state", folder / "run")
+    rundir.make()
+    return open_brokers(spec, rundir, Secrets(None), "0123456789ab")
+
+
+@pytest.fixture(autouse=True)
+def away(monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = {"memory": MemoryBroker, "redis": AwayBroker}
+    monkeypatch.setattr(live, "broker_class", classes.get)
+
+
+def test_each_broker_is_made_by_its_types_class_with_a_home_of_its_own(tmp_path: Path) -> None:
+    brokers = opened(tmp_path, spec_of())
+    away = brokers["r"]
+    assert list(brokers) == ["m", "r"]
+    assert isinstance(away, AwayBroker)
+    assert (away.home.app, away.home.id) == ("app", "0123456789ab")
+    assert not (tmp_path / "state" / "brokers").exists()
+    folder = away.home.folder()
+    assert folder == tmp_path / "state" / "brokers" / "r"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (tmp_path / "secret").write_text("pw\n")
+    (tmp_path / "secret").chmod(0o600)
+    assert away.home.secret(Secret(tmp_path / "secret")) == "pw"
+
+
+@pytest.mark.parametrize("found", [None, object, 5])
+def test_a_type_without_a_usable_class_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: object
+) -> None:
+    monkeypatch.setattr(live, "broker_class", lambda _: found)
+    with pytest.raises(ManifestError, match=r"'memory' cannot be used \(brokers.m.type\)"):
+        opened(tmp_path, spec_of())
+
+
+async def test_a_server_that_is_away_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    brokers = opened(tmp_path, spec_of())
+    await start_brokers(brokers, spec_of(), first=True)
+    assert {name: broker.state for name, broker in brokers.items()} == {"m": "up", "r": "down"}
+    await close_brokers(brokers)
+
+
+async def test_a_server_that_is_required_and_away_is(tmp_path: Path) -> None:
+    brokers = opened(tmp_path, spec_of(required=True))
+    with pytest.raises(BrokerUnavailable) as caught:
+        await start_brokers(brokers, spec_of(required=True), first=True)
+    assert [str(problem) for problem in caught.value.problems] == ["broker r is down (redis://h:1): connection refused"]
+    assert caught.value.exit_code == 69
+    away = brokers["r"]
+    assert isinstance(away, AwayBroker)
+    assert away.closed
+
+
+async def test_a_later_life_of_ingest_waits_for_what_is_required(tmp_path: Path) -> None:
+    brokers = opened(tmp_path, spec_of(required=True))
+    await start_brokers(brokers, spec_of(required=True), first=False)
+    await close_brokers(brokers)
+
+
+def test_a_farm_keeps_its_id(tmp_path: Path) -> None:
+    first = farm_id(tmp_path)
+    assert len(first) == 12
+    assert farm_id(tmp_path) == first
+    (tmp_path / "other").mkdir()
+    assert farm_id(tmp_path / "other") != first
+
+
+def test_a_farm_with_half_an_id_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("abc")
+    with pytest.raises(NotPermitted, match="id"):
+        farm_id(tmp_path)
+    with pytest.raises(NotPermitted, match="id"):
+        farm_id(tmp_path / "nowhere")
+
+
+def test_what_a_server_keeps_has_a_name_by_farm_and_component_or_by_group() -> None:
+    topic, queue = TriggerSpec("b", "a.*"), TriggerSpec("b", queue=QueueSpec("a.*", "g"))
+    assert durable_of(topic, "c", "id1") == durable_of(topic, "c", "id1")
+    assert len({durable_of(topic, *words) for words in (("c", "id1"), ("c", "id2"), ("d", "id1"))}) == 3
+    assert durable_of(queue, "c", "id1") == durable_of(queue, "d", "id2") != durable_of(topic, "c", "id1")
+    assert durable_of(TriggerSpec("b", queue=QueueSpec("b.*", "g")), "c", "id1") != durable_of(queue, "c", "id1")
+    assert all(c.isalnum() or c in "-_" for c in durable_of(topic, "c", "id1") + durable_of(queue, "c", "id1"))
+
+
+def test_every_type_of_ours_has_keys() -> None:
+    assert all(registry.options_of(name) is not None for name in registry.broker_types())
