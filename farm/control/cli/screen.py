@@ -183,10 +183,11 @@ def _state_word(state: str) -> Text:
 
 def _faults(brokers: Half) -> list[RenderableType]:
     """Why each broker that is not up is not."""
-    faults = [
-        (name, broker.get("state", ""), broker["fault"]) for name, broker in brokers.items() if broker.get("fault")
-    ]
-    return [part for name, state, fault in faults for part in (Text(), _trouble(name, f"{state}: {fault}", ""))]
+    found: list[RenderableType] = []
+    for name, broker in brokers.items():
+        if fault := broker.get("fault"):
+            found += [Text(), _trouble(name, f"{broker.get('state', '')}: {fault}", "")]
+    return found
 
 
 def _troubles(components: Half) -> list[RenderableType]:
