@@ -53,11 +53,11 @@ class Backlog:
         queue = self._queues[trigger]
         self._counters.received += len(messages)
         ready = min(queue.granted, len(messages))
-        if ready:
-            queue.granted -= ready
-            queue.on_deliveries([Delivery(trigger, message) for message in messages[:ready]])
+        queue.granted -= ready
         for message in messages[ready:]:
             self._keep(queue, Delivery(trigger, message))
+        if ready:  # last: whoever gets them may grant more at once
+            queue.on_deliveries([Delivery(trigger, message) for message in messages[:ready]])
 
     def grant(self, trigger: int, count: int) -> None:
         """Allow `count` more; what waits is handed over at once."""

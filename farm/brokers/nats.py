@@ -176,14 +176,16 @@ class NatsBroker(Broker):
             return [refused.get(place, unknown) for place in range(len(messages))]
         if not refused and not denied:
             return [of(message.subject) for message in messages]
-        return [
-            refused.get(place)
-            or (self._not_permitted(message.subject) if message.subject in denied else of(message.subject))
-            for place, message in enumerate(messages)
-        ]
-
-    def _not_permitted(self, subject: str) -> NotPermitted:
-        return NotPermitted(Problem(f"cannot publish to {subject!r}", where=self.name, why="the server permits it not"))
+        answers: list[Published | Refused] = []
+        for place, message in enumerate(messages):
+            if place in refused:
+                answers.append(refused[place])
+            elif message.subject in denied or message.reply_to in denied:
+                why = "the server does not permit it"
+                answers.append(NotPermitted(Problem(f"cannot publish to {message.subject!r}", self.name, why)))
+            else:
+                answers.append(of(message.subject))
+        return answers
 
     def _heard_state(self, state: BrokerState, fault: str) -> None:
         if state != "up":

@@ -49,8 +49,10 @@ HEADERS_BYTES: Final = 16 << 10  # kept free of a server's max_payload, for head
 WRITE_LIMIT_BYTES: Final = 64 << 20  # what may wait for a server that reads slowly
 FAULTS_SHOWN: Final = 3
 
-_DENIED: Final = re.compile(r'Permissions Violation for (Publish|Subscription) to "([^"]*)"', re.IGNORECASE)
-_HARMLESS: Final = ("invalid subject", "maximum subscriptions exceeded")  # the connection stays
+_DENIED: Final = re.compile(
+    r'Permissions Violation for (Publish|Subscription) (?:to|with Reply of) "([^"]*)"', re.IGNORECASE
+)
+_HARMLESS: Final = ("permissions violation", "invalid subject", "maximum subscriptions exceeded")  # it stays
 
 OnState = Callable[[BrokerState, str], None]
 OnDenied = Callable[[str, str], None]
@@ -68,7 +70,8 @@ class NatsConnection:
 
     What is called back is called on the loop, never from within `publish`, `flush`, `subscribe` or `unsubscribe`:
       on_state(state, fault)      "up" once all subscriptions are with the server, "down" and why; nothing once closed
-      on_denied(what, subject)    "publish" or "subscription": the server says no; the connection stays
+      on_denied(what, subject)    "publish" (the subject, or the one for the answer) or "subscription": the server says
+                                  no; the connection stays
     """
 
     def __init__(self, target: Target, on_state: OnState, on_denied: OnDenied) -> None:

@@ -16,7 +16,8 @@ from typing import Final
 class Flushed:
     """What became of all that was written before a flush.
 
-    fault: empty: the server has it; else nobody knows. denied: subjects of it that we may not publish to.
+    fault: empty: the server has it; else nobody knows. denied: subjects of it that we may not publish to, or
+    may not have answers on.
     """
 
     fault: str = ""

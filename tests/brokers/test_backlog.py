@@ -78,3 +78,17 @@ def test_what_is_dropped_at_the_end_is_counted() -> None:
     desk.put(0, 4)
     assert desk.backlog.drop() == 4
     assert (len(desk.backlog), desk.counters.dropped) == (0, 4)
+
+
+def test_what_is_granted_while_it_is_handed_over_is_handed_over_at_once() -> None:
+    backlog = Backlog(BrokerCounters())
+    came: list[Delivery] = []
+
+    def take(deliveries: list[Delivery]) -> None:
+        came.extend(deliveries)
+        backlog.grant(0, len(deliveries))
+
+    backlog.open(0, take)
+    backlog.grant(0, 2)
+    backlog.put(0, [Message(f"{n}", "a", b"") for n in range(7)])
+    assert [delivery.message.id for delivery in came] == [f"{n}" for n in range(7)]
