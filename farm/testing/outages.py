@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import pytest
 
 from farm.broker import Broker, Commit, Delivery, Published
 from farm.errors import BrokerUnavailable
 from farm.message import Message
+from farm.subject import Grammar
 from farm.testing.rig import WITHIN_S, Ends, Outside, Rig, Server, eventually, home_of, numbered, payloads
 from farm.testing.suite import Suite, needs
 
-RESTARTS = 3
+RESTARTS: Final = 3
+EVERYTHING: Final[Mapping[Grammar, str]] = MappingProxyType({"nats": ">", "reference": "*", "redis": "*", "mqtt": "#"})
 
 
 def server_of(rig: Rig) -> Server:
@@ -61,6 +65,19 @@ class ServerSuite(Suite):
         read = await outside.read("a.b")
         await ends.publish(Message("id", "a.b", bytes(range(256)), (("content-type", "x/y"),)))
         await eventually(lambda: read == [bytes(range(256))], "the payload")
+
+    async def test_no_wildcard_reaches_into_a_reserved_namespace(self, rig: Rig, ends: Ends, outside: Outside) -> None:
+        everything = EVERYTHING.get(ends.broker.grammar)
+        needs(bool(rig.wild) and everything is not None, "has no wildcards in topics")
+        assert everything is not None
+        came = ends.trigger(0, everything, granted=1000)
+        heard, _ = ends.listener(everything)
+        await ends.ready("a.b", came, heard)
+        for subject in ("farm.x", "farm.dlq.a.b"):
+            await outside.publish(subject, b"reserved")
+        await outside.publish("a.b", b"mark")
+        await eventually(lambda: b"mark" in payloads(came) and b"mark" in payloads(heard), "the mark, at both")
+        assert payloads(came) == payloads(heard) == [b"mark"]
 
     async def test_a_server_that_is_away_at_start_is_waited_for(self, rig: Rig, broker: Broker) -> None:
         server_of(rig).stop()
@@ -152,7 +169,7 @@ class ServerSuite(Suite):
         self, rig: Rig, tmp_path: Path
     ) -> None:
         queues = rig.spec().abilities.queues
-        farms = [await Ends(rig.make(home_of(tmp_path / "home", n))).start() for n in range(2)]
+        farms = [await Ends(rig.make(home_of(tmp_path / "home", n)), n).start() for n in range(2)]
         topics = [farm.trigger(0, "a.b", granted=1000) for farm in farms]
         members = [farm.trigger(1, "q.b", granted=1000, group="g") if queues else [] for farm in farms]
         await farms[0].ready("a.b", *topics)
@@ -171,7 +188,7 @@ class ServerSuite(Suite):
 
     async def test_what_is_held_for_long_stays_ours(self, rig: Rig, tmp_path: Path) -> None:
         needs(rig.lease_s > 0, "has no leases")
-        farms = [await Ends(rig.make(home_of(tmp_path / "home", n))).start() for n in range(2)]
+        farms = [await Ends(rig.make(home_of(tmp_path / "home", n)), n).start() for n in range(2)]
         members = [farm.trigger(0, "q.b", granted=1000, group="g") for farm in farms]
         await farms[0].ready("q.b", *members)
         await farms[0].publish(*numbered(10, "q.b"))
@@ -256,7 +273,7 @@ def _hold(rig: Rig, folder: Path, told: int) -> None:
 
 
 async def _take_over(rig: Rig, folder: Path) -> None:
-    ends = await Ends(rig.make(home_of(folder / "home", 1))).start()
+    ends = await Ends(rig.make(home_of(folder / "home", 1)), 1).start()
     came = ends.trigger(0, "q.b", granted=1000, group="g")
     await eventually(lambda: len(set(payloads(came))) == 10, "what the other had", within_s=4 * WITHIN_S)
     if ends.broker.counts:
