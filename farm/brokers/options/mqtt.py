@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
+from farm.errors import InvalidSubject
 from farm.spec import Abilities, Fault, Key, Secret, ServerSpec, Table, TlsSpec
-from farm.subject import Grammar
+from farm.subject import Grammar, validate
 from farm.units import Duration, Url, Whole, address_of
 
 
@@ -31,7 +33,7 @@ class MqttSpec(ServerSpec):
     url: Annotated[
         str,
         Url(("mqtt", "mqtts", "ws", "wss", "unix")),
-        Key("The server: mqtt://, mqtts:// (TLS), ws:// or wss://; no password.", '"mqtt://localhost:1883"'),
+        Key("The server: mqtt://, mqtts:// (TLS), ws://, wss:// or unix://; no password.", '"mqtt://localhost:1883"'),
     ]
     version: Annotated[Literal["3.1.1", "5"], Key("Version of MQTT.", '"3.1.1"')] = "5"
     qos: Annotated[int, Whole(0, 1), Key("Quality of service, both ways.", "0")] = 1
@@ -51,8 +53,8 @@ class MqttSpec(ServerSpec):
     ] = 15.0
     session_expiry_s: Annotated[
         float,
-        Duration("0s", "8760h"),
-        Key("How long the server keeps what farm has subscribed to while farm is away (MQTT 5).", '"24h"'),
+        Duration("1m", "8760h"),
+        Key("How long the server keeps what it has for farm while farm is away (MQTT 5, QoS 1).", '"24h"'),
     ] = 3600.0
     envelope: Annotated[
         Literal["raw", "reference"],
@@ -98,3 +100,10 @@ class MqttSpec(ServerSpec):
             yield Fault("password", "a password needs a user", "Write username")
         if self.tls is not None and not self.url.startswith(("mqtts://", "wss://")):
             yield Fault("tls", "the URL asks for no TLS", 'Write url = "mqtts://.."')
+        if "@" in urlsplit(self.url).netloc:
+            yield Fault("url", "there is a user in it", "Write username")
+        if self.will is not None:
+            try:
+                validate(self.will.subject)
+            except InvalidSubject as error:
+                yield Fault("will.subject", str(error))

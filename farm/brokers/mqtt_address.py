@@ -1,0 +1,118 @@
+"""Where an MQTT server is, how to get there, and why one did not: in words for one line."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from farm.errors import printable
+from farm.spec import TlsSpec
+
+PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+SECURE: Final = ("mqtts", "wss")
+OVER_HTTP: Final = ("ws", "wss")
+SHOWN_LIMIT: Final = 200  # characters of somebody else's words
+
+# A peer that has gone without a word: 10 s idle, then asked three times, 5 s apart; written data 20 s unacknowledged.
+_KEEP_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
+)
+
+
+class LinkFault(Exception):
+    """Why there is no connection: one line."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server is. path: of its socket (unix), or of the URL (ws, wss)."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    tls: TlsSpec | None
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken there."""
+        return self.scheme in SECURE
+
+
+def address_of(url: str, tls: TlsSpec | None) -> Address:
+    """The address in a URL that the manifest let pass."""
+    parts = urlsplit(url)
+    port = parts.port or PORTS.get(parts.scheme, 0)
+    path = f"{parts.path or '/mqtt'}{'?' if parts.query else ''}{parts.query}" if parts.scheme in OVER_HTTP else ""
+    if parts.scheme == "unix":
+        path = f"{parts.netloc}{parts.path}"
+    return Address(parts.scheme, parts.hostname or "", port, path, tls)
+
+
+async def reach(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
+    """Connect, TLS included; `make` is told of the transport.
+
+    Raises: LinkFault.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        if address.scheme == "unix":
+            await loop.create_unix_connection(make, address.path)
+            return
+        context = _context(address.tls) if address.secure else None
+        transport, _ = await loop.create_connection(make, address.host, address.port, ssl=context)
+    except (OSError, ValueError) as error:  # ValueError: a host name that is none
+        raise LinkFault(words_of(error)) from error
+    open_socket: socket.socket = transport.get_extra_info("socket")
+    for level, option, value in _KEEP_ALIVE:
+        open_socket.setsockopt(level, option, value)
+
+
+def words_of(error: Exception) -> str:
+    """An error of the network or of TLS, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: its certificate is not believed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, socket.gaierror):
+        return f"no such host: {error.strerror}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return shown(words[:1].lower() + words[1:])
+
+
+def shown(text: str) -> str:
+    """Somebody else's words, fit for one line."""
+    return printable(text if len(text) <= SHOWN_LIMIT else text[: SHOWN_LIMIT - 3] + "...")
+
+
+def _context(tls: TlsSpec | None) -> ssl.SSLContext:
+    """Raises: LinkFault: a file that is not there, or is none of that kind."""
+    tls = tls or TlsSpec()
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except OSError as error:
+        raise LinkFault(f"TLS: cannot use ca {str(tls.ca)!r}: {words_of(error)}") from error
+    if tls.certificate is not None:
+        try:
+            context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise LinkFault(f"TLS: cannot use certificate {str(tls.certificate)!r}: {words_of(error)}") from error
+    return context
+
+
+def _no_password() -> str:
+    """A key with a password would have OpenSSL ask the terminal for it."""
+    return ""

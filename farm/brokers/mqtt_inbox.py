@@ -1,0 +1,171 @@
+"""What a session of an MQTT server brings for triggers, and when the server hears that it is done with.
+
+    arrival > places > desk             one delivery for each place; one token for all of them
+    settled, settled, .. > PUBACK       with the last of them, on the connection that brought it
+    connection gone                     the server sends again what it has not heard about, by the same number: what is
+                                        still held here is known by it, and is not handed over a second time
+A server gives a number to another message only once it has the PUBACK for the first, so a number that is held, with the
+same topic and payload, is the same message. There is no way to give one back: released, it waits here again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from farm.broker import BrokerCounters, Delivery
+from farm.brokers.mqtt_desk import Desk, Place
+from farm.brokers.mqtt_link import Link
+from farm.brokers.mqtt_packets import Arrival, puback
+from farm.brokers.mqtt_routes import Routes
+from farm.message import Message
+
+EARLY_LIMIT: Final = 10_000
+
+
+class Token:
+    """One message that the server waits to hear about. left: deliveries of it that are not settled; link: the
+    connection that brought it last, None where the server has forgotten it; behind: it is not all here, so that the
+    server must send it again.
+    """
+
+    __slots__ = ("arrival", "behind", "inbox", "left", "link")
+
+    def __init__(self, inbox: Inbox, arrival: Arrival, left: int, link: Link) -> None:
+        self.inbox = inbox
+        self.arrival = arrival
+        self.left = left
+        self.link: Link | None = link
+        self.behind = False
+
+
+class Inbox:
+    """Of one session that is kept, or of one that is not (then nothing has a number, and nothing a token)."""
+
+    def __init__(self, routes: Routes[Place], desk: Desk, counters: BrokerCounters) -> None:
+        self.routes: Final = routes
+        self.owed = False  # something was left at the server, which sends it again on another connection
+        self._desk: Final = desk
+        self._counters: Final = counters
+        self._held: dict[int, Token] = {}
+        self._early: list[Arrival] | None = []  # for nobody that is known yet; None: everybody is
+        self._link: Link | None = None
+        self._overflows = False
+        self._quiet = False
+
+    def connected(self, link: Link, *, resumed: bool) -> None:
+        """There is a connection; what was brought by the one before is settled there no longer."""
+        self._link = link
+        if self._early is not None:
+            self._early.clear()  # sent again
+        self.owed = False
+        if not resumed:
+            for token in self._held.values():
+                token.link = None
+            self._held.clear()
+
+    def disconnected(self) -> None:
+        """There is none."""
+        self._link = None
+
+    def take(
+        self, arrivals: Sequence[Arrival], read: Callable[[Arrival], Message], wants: Callable[[Arrival], bool]
+    ) -> None:
+        """These came. Nothing is handed over before the desk is told to.
+
+        Args:
+          read: makes a message of one.
+          wants: whether one that was retained is wanted.
+        """
+        if self._quiet:
+            return
+        for arrival in arrivals:
+            if arrival.mid and self._is_held(arrival):
+                continue
+            if arrival.retain and not wants(arrival):
+                self._ack(arrival.mid)
+                continue
+            places = self.routes.of(arrival)
+            if places:
+                self._overflows = self._overflows and not self._desk.is_roomy
+                self._put(arrival, places, read(arrival))
+            elif self._early is None:
+                self._ack(arrival.mid)
+            elif len(self._early) < EARLY_LIMIT:
+                self._early.append(arrival)
+            else:
+                self.owed = True
+
+    def take_early(
+        self, read: Callable[[Arrival], Message], wants: Callable[[Arrival], bool], *, all_known: bool = False
+    ) -> None:
+        """There are new routes: look again at what was for nobody. all_known: what is for nobody still is done with."""
+        early = (self._link and self._early) or []
+        self._early = None if all_known else []
+        self.take(early, read, wants)
+
+    def settle(self, token: Token) -> None:
+        """A delivery of it is done with."""
+        token.left -= 1
+        if not token.left and not token.behind and token.link is not None and token.link is self._link:
+            self._acknowledge(token)
+
+    def leave(self, token: Token) -> None:
+        """A delivery of it is not begun and will not be here: the server keeps it."""
+        token.behind = True
+
+    def quiet(self) -> None:
+        """Take nothing more: the server keeps it."""
+        self._quiet = True
+
+    def _is_held(self, arrival: Arrival) -> bool:
+        token = self._held.get(arrival.mid)
+        if token is None:
+            return False
+        held = token.arrival
+        if not token.behind and held.topic == arrival.topic and held.payload == arrival.payload:
+            token.link = self._link
+            if not token.left:
+                self._acknowledge(token)
+            return True
+        token.link = None
+        del self._held[arrival.mid]
+        return False
+
+    def _put(self, arrival: Arrival, places: Sequence[Place], message: Message) -> None:
+        self._counters.received += len(places)
+        token = None
+        if arrival.mid and self._link is not None:
+            token = self._held[arrival.mid] = Token(self, arrival, len(places), self._link)
+        for place in places:
+            if self._desk.put(place, message, token):
+                continue
+            if token is not None:
+                token.behind = self.owed = True
+            else:
+                self._lose()
+
+    def _lose(self) -> None:
+        """There was no room for one that the server does not keep; many in a row are one gap."""
+        self._counters.dropped += 1
+        if not self._overflows:
+            self._counters.gaps += 1
+        self._overflows = True
+
+    def _acknowledge(self, token: Token) -> None:
+        mid = token.arrival.mid
+        if self._held.get(mid) is token:
+            del self._held[mid]
+        self._ack(mid)
+
+    def _ack(self, mid: int) -> None:
+        if mid and self._link is not None:
+            self._link.send(puback(mid))
+
+
+def settle(deliveries: Sequence[Delivery]) -> None:
+    """These are done with, whichever session brought them."""
+    for delivery in deliveries:
+        token = delivery.token
+        if isinstance(token, Token):
+            token.inbox.settle(token)

@@ -1,0 +1,284 @@
+"""One session at an MQTT server, over as many connections as it takes.
+
+    connecting > up > down > .. > up         for ever, with farm.backoff; what was subscribed to is subscribed to again
+What comes and what is confirmed is passed on to `LaneEnds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from farm.backoff import Backoff
+from farm.broker import BrokerState
+from farm.brokers.mqtt_address import Address, LinkFault
+from farm.brokers.mqtt_link import CLOSED, Link
+from farm.brokers.mqtt_packets import Ack, Arrival
+from farm.brokers.mqtt_paho import Greeting, Login, Wish
+from farm.errors import FarmError, printable
+
+CONNECT_S: Final = 4.0
+TICK_S: Final = 0.5
+AGAIN_S: Final = 10.0  # until a subscription that was refused is asked for again
+SHORT_S: Final = 5.0  # a connection that ends sooner has not been of much use
+REFUSED: Final = 128
+
+
+class LaneEnds(Protocol):
+    """Who hears of it."""
+
+    def greeted(self, greeting: Greeting) -> None:
+        """The server has let us in; nothing has arrived yet."""
+        ...
+
+    def arrived(self, arrivals: Sequence[Arrival]) -> None:
+        """These came, together."""
+        ...
+
+    def acked(self, acks: Sequence[Ack]) -> None:
+        """These of ours are confirmed, or refused."""
+        ...
+
+    def changed(self) -> None:
+        """Its state is another one; a connection may have ended."""
+        ...
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """What a lane is made of.
+
+    login: who it is, asked at each connect; it may raise FarmError for a secret. kept: the filters that the server may
+    have in a session that is kept, with their identifiers; `keep` is called when they have changed. qos: asked for.
+    retained: whether what was retained before is wanted, once for each filter.
+    """
+
+    address: Address
+    at: str
+    login: Callable[[], Login]
+    qos: int
+    retained: bool
+    kept: dict[str, int]
+    keep: Callable[[], None]
+
+
+class Lane:
+    """The session: `want` says what it is subscribed to."""
+
+    def __init__(self, plan: LanePlan, ends: LaneEnds) -> None:
+        self.state: BrokerState = "connecting"
+        self.fault = ""
+        self.link: Link | None = None  # once the server has let us in
+        self.greeting = Greeting()
+        self._plan: Final = plan
+        self._ends: Final = ends
+        self._opening: Link | None = None
+        self._wanted: dict[str, int] = {}
+        self._spared = set(plan.kept)  # of an earlier life: not ended before it is known that nobody wants them
+        self._asked: set[str] = set()  # on this connection
+        self._fresh: set[str] = set()  # on this connection, and never before
+        self._open: dict[int, str] = {}  # number of a SUBSCRIBE that is not answered -> filter
+        self._refused: dict[str, str] = {}
+        self._tried: Final = asyncio.Event()
+        self._life: asyncio.Task[None] | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+        self._hurried = False
+        self._up_s = self._asked_s = self._asked_again_s = 0.0
+        self._short_count = 0  # connections in a row that ended soon
+
+    def begin(self) -> None:
+        """Connect, and go on for ever."""
+        self._life = asyncio.get_running_loop().create_task(self._live())
+        self._life.add_done_callback(_report)
+
+    async def tried(self) -> None:
+        """Wait until the server has answered, or has not in time."""
+        await self._tried.wait()
+
+    def want(self, filters: Mapping[str, int]) -> None:
+        """Be subscribed to these, by these identifiers, and to nothing else but what is spared."""
+        self._wanted = dict(filters)
+        self._spared.difference_update(filters)
+        self._sync()
+
+    def tidy(self) -> list[str]:
+        """Nobody will want what an earlier life has subscribed to: end it. Returns: what that was."""
+        ended = sorted(self._spared)
+        self._spared.clear()
+        self._sync()
+        return ended
+
+    @property
+    def fresh(self) -> Collection[str]:
+        """What was first subscribed to on this connection: of these, what was retained before is wanted."""
+        return self._fresh
+
+    def connect_again(self) -> None:
+        """End the connection and make another at once: the server sends again what it has not heard about."""
+        if self.link is not None:
+            self._hurried = True
+            self.link.drop("to be sent again what was left at the server")
+
+    async def leave(self) -> None:
+        """Leave: what was written is sent first. Cancel it when that takes too long; then call `end`."""
+        if self.link is not None:
+            await self.link.leave()
+
+    async def end(self) -> None:
+        """Nothing of it is left afterwards."""
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+        self._drop("closed")
+
+    def greeted(self, greeting: Greeting) -> None:
+        """The server has let us in."""
+        assert self._opening is not None
+        self.link, self.greeting = self._opening, greeting
+        self._up_s = asyncio.get_running_loop().time()
+        self._ends.greeted(greeting)
+        fault = self._shortcoming()
+        if fault:
+            self.link.drop(fault)
+            return
+        self._sync()
+        self._look()
+
+    def arrived(self, arrivals: Sequence[Arrival]) -> None:
+        """These came."""
+        self._ends.arrived(arrivals)
+
+    def acked(self, acks: Sequence[Ack]) -> None:
+        """These of ours are confirmed, or refused."""
+        self._ends.acked(acks)
+
+    def subscribed(self, number: int, reason: int, text: str) -> None:
+        """The answer to a SUBSCRIBE."""
+        topic_filter = self._open.pop(number, None)
+        if topic_filter is not None and topic_filter in self._wanted:
+            if reason >= REFUSED:
+                self._refused[topic_filter] = text
+            else:
+                self._refused.pop(topic_filter, None)
+        self._look()
+
+    def _shortcoming(self) -> str:
+        """What a server of MQTT 5 has said that it cannot do and that we cannot do without."""
+        greeting = self.greeting
+        if greeting.qos < self._plan.qos:
+            return "it has no QoS 1: set qos = 0"
+        return "" if greeting.identifiers else 'it has no subscription identifiers: set version = "3.1.1"'
+
+    def _sync(self) -> None:
+        """Subscribe to what is wanted and not asked for; unsubscribe from what is there and not wanted."""
+        link, kept = self.link, self._plan.kept
+        if link is None:
+            return
+        changed = False
+        for topic_filter, identifier in self._wanted.items():
+            if topic_filter in self._asked:
+                continue
+            fresh = self._plan.retained and topic_filter not in kept
+            if fresh:
+                self._fresh.add(topic_filter)
+            changed |= kept.get(topic_filter) != identifier
+            kept[topic_filter] = identifier
+            self._asked.add(topic_filter)
+            self._open[link.subscribe(topic_filter, Wish(self._plan.qos, identifier, fresh))] = topic_filter
+            self._asked_s = asyncio.get_running_loop().time()
+        for topic_filter in [each for each in kept if each not in self._wanted and each not in self._spared]:
+            link.unsubscribe(topic_filter)
+            del kept[topic_filter]
+            self._asked.discard(topic_filter)
+            self._refused.pop(topic_filter, None)
+            changed = True
+        if changed:
+            self._plan.keep()
+
+    async def _live(self) -> None:
+        backoff = Backoff()
+        while True:
+            fault = await self._connection()
+            if self.link is not None:
+                short = asyncio.get_running_loop().time() - self._up_s < SHORT_S
+                self._short_count = self._short_count + 1 if short else 0
+                if not short:
+                    backoff.reset()
+                elif self._short_count > 1 and fault == CLOSED:
+                    fault += ", again and again: perhaps another client has our id"
+            hurried, self._hurried = self._hurried, False
+            self._drop(fault)
+            if hurried:
+                self._became("connecting", "")
+            else:
+                self._became("down", f"{self._plan.at}: {fault}")
+            self._tried.set()
+            if not hurried:
+                await asyncio.sleep(backoff.next_s())
+
+    async def _connection(self) -> str:
+        """One connection, to its end: why it is over."""
+        try:
+            login = self._plan.login()
+            self._opening = link = Link(login, self)
+            async with asyncio.timeout(CONNECT_S):
+                await link.open(self._plan.address)
+        except TimeoutError:
+            return f"no answer within {CONNECT_S:g} s"
+        except LinkFault as fault:
+            return str(fault)
+        except FarmError as error:
+            return printable(str(error))
+        self._tick()
+        return await link.ended
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self.link is None:
+            return
+        self.link.tick()
+        now_s = loop.time()
+        if self._open and now_s - self._asked_s > CONNECT_S:
+            self.link.drop("it does not answer a SUBSCRIBE")
+        if self._refused and now_s - self._asked_again_s > AGAIN_S:
+            self._asked_again_s = now_s
+            self._asked.difference_update(self._refused)
+            self._sync()
+        self._ticking = loop.call_later(TICK_S, self._tick)
+
+    def _look(self) -> None:
+        """Be up once all that was asked for is there; a subscription that is refused is no small matter."""
+        if self.link is None or self.link.ended.done():
+            return
+        if self._refused:
+            topic_filter, why = next(iter(self._refused.items()))
+            self._became("down", f"{self._plan.at}: it refuses the subscription {topic_filter!r}: {why}")
+            self._tried.set()
+        elif not self._open:
+            self._became("up", "")
+            self._tried.set()
+
+    def _drop(self, why: str) -> None:
+        """Nothing of the last connection is left."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        if self._opening is not None:
+            self._opening.drop(why)
+        self._opening = self.link = None
+        self._asked.clear()
+        self._fresh.clear()
+        self._open.clear()
+        self._refused.clear()
+
+    def _became(self, state: BrokerState, fault: str) -> None:
+        self.state, self.fault = state, fault
+        self._ends.changed()
+
+
+def _report(life: asyncio.Task[None]) -> None:
+    """A life does not end by itself: a fault of our own is the loop's to tell."""
+    if not life.cancelled() and (error := life.exception()) is not None:
+        life.get_loop().call_exception_handler({"message": "an MQTT session has ended", "exception": error})
