@@ -1,0 +1,368 @@
+"""A connection to Redis that outlives every server: for `redis` and `redis-streams` alike.
+
+_live   find the server (Sentinel, cluster) > connect, AUTH, SELECT, scripts > up: a Life > over: again, with jitter
+Life    all connections of one time: one for commands to each server, and those that its users open beside it.
+        When one of them ends all do, and whatever was begun in it is cancelled: there is one way to begin, the next
+        Life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import contextlib
+import ssl
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from farm.backoff import Backoff
+from farm.broker import BrokerState, Home
+from farm.brokers.options.redis import Place, RedisServerSpec, place_of, sentinel_of
+from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault, open_link
+from farm.brokers.redis_scripts import SCRIPTS
+from farm.errors import FarmError
+from farm.spec import TlsSpec
+
+START_S: Final = 4.8  # start() waits for no longer
+LASTED_S: Final = 1.0  # a life that was over sooner was none: the next wait is longer
+CHECK_S: Final = 1.0
+CONNECT_S: Final = 4.0
+SENTINEL_S: Final = 1.5
+SLOTS: Final = 16384
+# With these the server is another than it was: scripts are gone, a master became a replica, slots have moved.
+ENDING: Final = ("NOSCRIPT", "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "WRONGPASS")
+_REFUSALS: Final = {  # what people are told instead of the server's own words
+    "WRONGPASS": "wrong user or password",
+    "NOAUTH": "it wants a password",
+    "NOPERM": "this user may not do what farm needs",
+    "LOADING": "it is still loading its data",
+    "DENIED": "it is in protected mode, and lets in nobody from elsewhere",
+    "READONLY": "it is a replica: nothing can be written to it",
+    "MASTERDOWN": "it is a replica, and its master is away",
+    "NOSCRIPT": "its scripts were flushed",
+    "MOVED": "its slots have moved, or it is a node of a cluster: write cluster = true",
+    "CLUSTERDOWN": "its cluster is down",
+}
+
+
+@dataclass(frozen=True)
+class Features:
+    """What this server can beyond Redis 6.2: XADD .. IDMP (8.6), XNACK (8.8)."""
+
+    idmp: bool = False
+    xnack: bool = False
+
+
+class Life:
+    """What is connected now."""
+
+    def __init__(self, open_one: Callable[[Address, Callable[[str], None]], Coroutine[None, None, Link]]) -> None:
+        self.features = Features()
+        self.cluster = False
+        self.over: Final[asyncio.Future[str]] = asyncio.get_running_loop().create_future()
+        self._open_one = open_one
+        self._links: list[Link] = []
+        self._commands: list[Link] = []  # one for each server
+        self._starts: list[int] = [0]  # first slot of each range
+        self._owners: list[int] = [0]  # of each range, the number of its server
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """All of them."""
+        return self._links
+
+    def number_of(self, key: str) -> int:
+        """Which of the servers has a key: from 0."""
+        if not self.cluster:
+            return 0
+        return self._owners[bisect_right(self._starts, slot_of(key)) - 1]
+
+    def commands(self, key: str) -> Link:
+        """The connection for commands that do not wait, to the server that has this key."""
+        return self._commands[self.number_of(key)]
+
+    async def open(self, key: str) -> Link:
+        """A further connection to the server that has this key. Raises: LinkFault."""
+        link = await self._open_one(self.commands(key).address, self.end)
+        self._links.append(link)
+        return link
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run this until the life is over. It may end by a LinkFault, which ends the life."""
+        running = asyncio.get_running_loop().create_task(self._guard(work))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+
+    def end(self, why: str) -> None:
+        """Have it over."""
+        if not self.over.done():
+            self.over.set_result(why)
+
+    def adopt(self, links: Sequence[Link], ranges: Sequence[tuple[int, int]]) -> None:
+        """Take these for commands. ranges: first slot and number of the server, ascending; none: no cluster."""
+        self._commands = list(links)
+        self._links += links
+        if ranges:
+            self.cluster = True
+            self._starts, self._owners = [first for first, _ in ranges], [number for _, number in ranges]
+
+    def check(self, now_s: float) -> None:
+        """Look whether all servers are alive."""
+        for link in list(self._links):
+            link.check(now_s)
+
+    async def close(self) -> None:
+        """Leave nothing: no connection, no coroutine."""
+        self.end("closed")
+        running = list(self._running)
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*(link.close() for link in self._links))
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except LinkFault as fault:
+            self.end(str(fault))
+        except ServerFault as fault:
+            self.end(told(fault))
+
+
+class User(Protocol):
+    """Who lives on a connection."""
+
+    def begin(self, life: Life) -> None:
+        """It is up: subscribe to all there is."""
+
+    def lost(self) -> None:
+        """It is over."""
+
+
+class Connection:
+    """One connection, remade for ever. `became` hears of its state, with the reason in one line."""
+
+    def __init__(
+        self, spec: RedisServerSpec, home: Home, user: User, became: Callable[[BrokerState, str], None]
+    ) -> None:
+        self.life: Life | None = None
+        self.fault = "not connected yet"
+        self._spec: Final = spec
+        self._home: Final = home
+        self._user: Final = user
+        self._became: Final = became
+        self._place: Final = place_of(spec.url)
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Try once; returns when that has led to something, or 4.8 s have passed."""
+        tried = asyncio.Event()
+        self._running = asyncio.get_running_loop().create_task(self._live(tried))
+        with contextlib.suppress(TimeoutError):  # then it goes on behind
+            async with asyncio.timeout(START_S):
+                await tried.wait()
+
+    async def close(self) -> None:
+        """End it."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        self._became("down", "")
+
+    async def _live(self, tried: asyncio.Event) -> None:
+        backoff, loop = Backoff(), asyncio.get_running_loop()
+        while True:
+            life = Life(self._open)
+            try:
+                await self._connect(life)
+                began_s = loop.time()
+                self.life, self.fault = life, ""
+                self._became("up", "")
+                self._user.begin(life)
+                tried.set()
+                why = await self._watch(life)
+                if loop.time() - began_s >= LASTED_S:
+                    backoff.reset()
+            except LinkFault as error:
+                why = str(error)
+            except ServerFault as error:
+                why = told(error)
+            except (FarmError, OSError) as error:  # a secret or a certificate that is not there
+                why = " ".join(str(error).split())
+            finally:
+                was, self.life = self.life, None
+                if was is not None:
+                    self._user.lost()
+                await life.close()
+            self.fault = f"{self._spec.at}: {why}"
+            self._became("down", self.fault)
+            tried.set()
+            await asyncio.sleep(backoff.next_s())
+
+    async def _watch(self, life: Life) -> str:
+        while True:
+            await asyncio.wait([life.over], timeout=CHECK_S)
+            if life.over.done():
+                return life.over.result()
+            life.check(time.monotonic())
+
+    async def _connect(self, life: Life) -> None:
+        """Find the servers, and have a connection for commands to each. Raises: LinkFault, ServerFault, FarmError."""
+        first = await self._open(await self._find(life), life.end)
+        ranges: list[tuple[int, int]] = []
+        links = [first]
+        life.adopt([first], [])
+        if self._spec.cluster:
+            ranges, others = _ranges(await first.ask("CLUSTER", "SLOTS"), first.address)
+            await first.close()
+            links = [await self._open(address, life.end) for address in others]
+            life.adopt(links, ranges)
+        for link in links:
+            for text in SCRIPTS:
+                await link.ask("SCRIPT", "LOAD", text)
+        life.features = await _features(links[0])
+
+    async def _find(self, life: Life) -> Address:
+        place = self._place
+        if not self._spec.sentinels:
+            return Address(place.host, place.port, place.path)
+        faults: list[str] = []
+        for text in self._spec.sentinels:
+            address = Address(*sentinel_of(text))
+            try:
+                async with asyncio.timeout(SENTINEL_S):
+                    found = await self._ask_sentinel(address, life)
+            except (LinkFault, ServerFault, TimeoutError) as error:
+                unknown = isinstance(error, ServerFault) and error.text.startswith("unknown command")
+                faults.append(f"{address}: {'it is no sentinel' if unknown else str(error) or 'no answer'}")
+                continue
+            if found is not None:
+                return found
+            faults.append(f"{address}: it knows no {self._spec.sentinel_master!r}")
+        raise LinkFault(f"no sentinel tells where the server is: {'; '.join(faults)}")
+
+    async def _ask_sentinel(self, address: Address, life: Life) -> Address | None:
+        link = await open_link(address, self._tls(), lambda _: None)
+        life.adopt([link], [])  # closed with it, whatever happens
+        try:
+            found = await link.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._spec.sentinel_master or "")
+        except ServerFault as fault:
+            if fault.code != "NOAUTH":
+                raise
+            await self._introduce(link)
+            found = await link.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._spec.sentinel_master or "")
+        await link.close()
+        if not isinstance(found, list):
+            return None
+        host, port = cast("list[bytes]", found)
+        return Address(host.decode(), int(port))
+
+    async def _open(self, address: Address, ended: Callable[[str], None]) -> Link:
+        tls = self._tls()
+        link = await open_link(address, tls, ended)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._introduce(link)
+                if self._place.db:
+                    await link.ask("SELECT", self._place.db)
+                if self._spec.sentinels:
+                    await _see_master(link)
+        except BaseException as error:
+            await link.close()
+            if isinstance(error, TimeoutError):
+                raise LinkFault("no answer") from error
+            if isinstance(error, LinkFault) and tls is None and not address.path:
+                raise LinkFault(f"{error} (perhaps it speaks TLS alone: rediss://)") from error
+            raise
+        return link
+
+    async def _introduce(self, link: Link) -> None:
+        spec = self._spec
+        if spec.password is not None:
+            words = [spec.username or self._place.user, self._home.secret(spec.password)]
+            await link.ask("AUTH", *filter(None, words))
+        with contextlib.suppress(ServerFault):  # a name is for people: an older server, or an ACL, may not want it
+            await link.ask("CLIENT", "SETNAME", "farm-" + "".join(c if c.isalnum() else "-" for c in self._home.app))
+
+    def _tls(self) -> ssl.SSLContext | None:
+        return tls_context(self._place, self._spec.tls) if self._place.tls else None
+
+
+def tls_context(place: Place, spec: TlsSpec | None) -> ssl.SSLContext:
+    """What is believed and shown, read anew. Raises: LinkFault: a file that is not there, or is no PEM."""
+    options = place.options
+    ca = str(spec.ca) if spec and spec.ca else options.get("ssl_ca_certs")
+    certificate = str(spec.certificate) if spec and spec.certificate else options.get("ssl_certfile")
+    key = str(spec.key) if spec and spec.key else options.get("ssl_keyfile")
+    doing = ca
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate:
+            doing = certificate
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise LinkFault(f"cannot use {doing}: {getattr(error, 'strerror', None) or error}") from error
+    if options.get("ssl_check_hostname", "").lower() in ("false", "0", "no"):
+        context.check_hostname = False
+    if options.get("ssl_cert_reqs", "").lower() == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def slot_of(key: str) -> int:
+    """The slot of a key: of what stands between its first braces, if there is something.
+
+    Source: Redis documentation, "Redis cluster specification", "Hash tags".
+    """
+    _, brace, rest = key.partition("{")
+    tag, end, _ = rest.partition("}")
+    return binascii.crc_hqx((tag if brace and end and tag else key).encode(), 0) % SLOTS
+
+
+def told(fault: ServerFault) -> str:
+    """A server's refusal, for people."""
+    return _REFUSALS.get(fault.code, fault.text)
+
+
+def _ranges(said: object, asked: Address) -> tuple[list[tuple[int, int]], list[Address]]:
+    """First slot and owner of each range, and the owners. Raises: LinkFault: some slots have none."""
+    owners: list[Address] = []
+    ranges: list[tuple[int, int]] = []
+    free = 0
+    for first, last, master, *_ in sorted(cast("list[tuple[int, int, list[bytes | int]]]", said), key=lambda r: r[0]):
+        host, port = cast("tuple[bytes, int]", master[:2])
+        owner = Address(host.decode() if host else asked.host, port)
+        if owner not in owners:
+            owners.append(owner)
+        if first != free:
+            break
+        ranges.append((first, owners.index(owner)))
+        free = last + 1
+    if free != SLOTS:
+        raise LinkFault("the cluster is not whole: some slots are served by nobody")
+    return ranges, owners
+
+
+async def _see_master(link: Link) -> None:
+    try:
+        role = cast("list[bytes]", await link.ask("ROLE"))
+    except ServerFault:
+        return  # not permitted: a write will tell
+    if role[0] != b"master":
+        raise LinkFault("the sentinels name a server that is no master yet")
+
+
+async def _features(link: Link) -> Features:
+    """Raises: LinkFault: too old."""
+    try:
+        known = cast("list[object]", await link.ask("COMMAND", "INFO", "XAUTOCLAIM", "XCFGSET", "XNACK"))
+    except ServerFault:
+        return Features()  # not permitted to ask: what every server can will do
+    if not known[0]:
+        raise LinkFault("it is older than Redis 6.2, which farm needs")
+    return Features(idmp=bool(known[1]), xnack=bool(known[2]))

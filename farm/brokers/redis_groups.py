@@ -1,0 +1,357 @@
+"""The consumer side of streams: what triggers of `redis-streams`, and queues of `redis`, read.
+
+    a trigger's stream   farm:{topic}:stream:NAME, with one group, which all farms of a queue share
+    each life            make stream and group if they are not there > our own pending entries > new ones, as granted
+                         once a second: entries that nobody has worked on for `claim_after`, if they are still theirs
+    in hand              leases, at a third of `claim_after`, in one script with a look at the owner
+    settle, release      noted; once per turn of the loop one script for each stream; again until confirmed
+One coroutine reads for each trigger, on a connection of its own: the server holds it up for a second at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from farm import log
+from farm.broker import BrokerCounters, Delivery, OnDeliveries, Subscription
+from farm.brokers.redis_connection import ENDING, Life, told
+from farm.brokers.redis_entries import message_of
+from farm.brokers.redis_link import ANSWER_S, Link, LinkFault, ServerFault, Word
+from farm.brokers.redis_scripts import (
+    DONE_DIGEST,
+    ENSURE_DIGEST,
+    FREE_DIGEST,
+    GROUP,
+    KEEP_DIGEST,
+    RELEASED,
+    TAKE_DIGEST,
+)
+
+READ_LIMIT: Final = 256  # entries in one reply
+READ_LIMIT_BYTES: Final = 8 << 20  # and bytes, as far as the entries before tell
+BLOCK_MS: Final = 1000
+SCAN_S: Final = 1.0
+SCAN_LIMIT: Final = 256
+CLAIMS_LIMIT: Final = 64  # entries of others that are claimed in a second: no storm after an outage
+PART: Final = 256  # entries that one script looks at
+TEND_S: Final = 1.0
+AGAIN_S: Final = 2.0
+NOBODY: Final = (b"", RELEASED.encode())
+GONE: Final = ("NOGROUP", "UNBLOCKED")
+
+Entry = tuple[bytes, list[bytes], int]  # its id, its words, how often it was delivered
+
+
+@dataclass(frozen=True)
+class GroupOptions:
+    """kind: what the keys of these streams have in their names: "stream" or "queue"; the set of them has its plural."""
+
+    kind: str
+    body: bytes
+    claim_after_s: float
+
+
+class Reading:
+    """What one trigger reads.
+
+    held: entries handed over. closing: entries that are settled (True) or released (False), which the server has not
+    confirmed yet; unsent: those of them that it was not told of in this life. last: the last entry that was seen.
+    """
+
+    def __init__(self, subscription: Subscription, key: str, consumer: str, on_deliveries: OnDeliveries) -> None:
+        self.trigger: Final = subscription.trigger
+        self.topic: Final = subscription.topic
+        self.name: Final = subscription.durable
+        self.key: Final = key
+        self.consumer: Final = consumer
+        self.on_deliveries: Final = on_deliveries
+        self.granted = 0
+        self.wanted: Final = asyncio.Event()
+        self.held: Final[set[bytes]] = set()
+        self.closing: Final[dict[bytes, bool]] = {}
+        self.unsent: list[bytes] = []
+        self.last = b"0"
+        self.known = False
+        self.fault = ""
+        self.mean_bytes = 1
+
+    def is_ours(self, entry: bytes) -> bool:
+        """Whether we have it in hand."""
+        return entry in self.held or entry in self.closing
+
+
+class Groups:
+    """All streams of one broker."""
+
+    def __init__(self, broker: str, counters: BrokerCounters, options: GroupOptions) -> None:
+        self.readings: Final[dict[int, Reading]] = {}
+        self.consumer = ""
+        self._broker: Final = broker
+        self._counters: Final = counters
+        self._options: Final = options
+        self._life: Life | None = None
+        self._quiet = False
+        self._flushing = False
+        self._claims: list[float] = [0.0, 0]  # second, and how many were claimed in it
+
+    @property
+    def idle(self) -> bool:
+        """Whether the server has confirmed all that it was told."""
+        return not any(reading.closing for reading in self.readings.values())
+
+    def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> Reading:
+        """Begin a trigger's subscription."""
+        kind, topic = self._options.kind, subscription.topic
+        key = f"farm:{{{topic}}}:{kind}:{subscription.durable}"
+        members = sum(reading.key == key for reading in self.readings.values())
+        consumer = f"{self.consumer}-{members}" if members else self.consumer
+        reading = self.readings[subscription.trigger] = Reading(subscription, key, consumer, on_deliveries)
+        if self._life is not None:
+            self._life.spawn(self._read(self._life, reading))
+        return reading
+
+    def grant(self, trigger: int, count: int) -> None:
+        """Allow more."""
+        reading = self.readings[trigger]
+        reading.granted += count
+        reading.wanted.set()
+
+    def settle(self, deliveries: Iterable[Delivery]) -> None:
+        """They are done with."""
+        self._close(deliveries, done=True)
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Others may have them."""
+        self._close(deliveries, done=False)
+
+    def forget(self, delivery: Delivery) -> None:
+        """The server has settled it already."""
+        self.readings[delivery.trigger].held.discard(cast("bytes", delivery.token))
+
+    def quiet(self) -> None:
+        """Read no more."""
+        self._quiet = True
+
+    def begin(self, life: Life) -> None:
+        """The server is there."""
+        self._life = life
+        for reading in self.readings.values():
+            life.spawn(self._read(life, reading))
+        life.spawn(self._tend(life))
+
+    def lost(self) -> None:
+        """The server is gone. What it has not confirmed it will be told again."""
+        self._life = None
+        for reading in self.readings.values():
+            reading.unsent = list(reading.closing)
+
+    async def ensure(self, life: Life, reading: Reading) -> None:
+        """Have the stream, its group, and a note for publishers. Raises: LinkFault, ServerFault."""
+        registry = f"farm:{{{reading.topic}}}:{self._options.kind}s"
+        words = (ENSURE_DIGEST, 2, reading.key, registry, reading.name, reading.last)
+        made = await life.commands(reading.key).ask("EVALSHA", *words)
+        if made and reading.known:
+            self._counters.gaps += 1
+            text = "a stream was gone from the server, with what was in it, and is made again"
+            log.get().warning(text, broker=self._broker, key=reading.key, after=reading.last.decode())
+        reading.known = True
+
+    def _close(self, deliveries: Iterable[Delivery], *, done: bool) -> None:
+        for delivery in deliveries:
+            reading, entry = self.readings[delivery.trigger], cast("bytes", delivery.token)
+            reading.held.discard(entry)
+            reading.closing[entry] = done
+            reading.unsent.append(entry)
+        if not self._flushing and self._life is not None:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        life = self._life
+        if life is None:
+            return
+        for reading in self.readings.values():
+            unsent, reading.unsent = reading.unsent, []
+            for at in range(0, len(unsent), PART):
+                part = unsent[at : at + PART]
+                done = [entry for entry in part if reading.closing.get(entry) is True]
+                free = [entry for entry in part if reading.closing.get(entry) is False]
+                if done:
+                    self._tell(life, reading, done, (DONE_DIGEST, 1, reading.key))
+                if free:
+                    xnack = int(life.features.xnack)
+                    self._tell(life, reading, free, (FREE_DIGEST, 1, reading.key, reading.consumer, xnack))
+
+    def _tell(self, life: Life, reading: Reading, entries: list[bytes], words: tuple[Word, ...]) -> None:
+        def confirmed(reply: object) -> None:
+            if isinstance(reply, LinkFault):
+                return  # the next life begins with them
+            if isinstance(reply, ServerFault):
+                if reply.code in ENDING:
+                    life.end(told(reply))
+                    return
+                if reply.code not in GONE:
+                    self._complain(reading, told(reply))
+                    reading.unsent += entries
+                    return
+            else:
+                reading.fault = ""
+            for entry in entries:
+                reading.closing.pop(entry, None)
+
+        life.commands(reading.key).send(("EVALSHA", *words, *entries), confirmed)
+
+    async def _read(self, life: Life, reading: Reading) -> None:
+        """Read for a trigger while the life lasts. Raises: LinkFault."""
+        link = await life.open(reading.key)
+        while not self._quiet:
+            try:
+                await self.ensure(life, reading)
+                await self._read_own(life, reading)
+                await self._read_new(life, reading, link)
+            except ServerFault as fault:
+                if fault.code in ENDING:
+                    raise
+                if fault.code not in GONE:
+                    self._complain(reading, told(fault))
+                    await asyncio.sleep(AGAIN_S)
+
+    async def _read_own(self, life: Life, reading: Reading) -> None:
+        """What is pending and ours by name, but not in hand: of an earlier process, or of a reply that was lost."""
+        commands, cursor = life.commands(reading.key), b"-"
+        while not self._quiet:
+            said = await commands.ask("XPENDING", reading.key, GROUP, cursor, "+", PART, reading.consumer)
+            pending = cast("list[tuple[bytes, bytes, int, int]]", said)
+            if not pending:
+                return
+            entries = [entry for entry, *_ in pending if not reading.is_ours(entry)]
+            while entries and not self._quiet:
+                await reading.wanted.wait()
+                part, entries = entries[: reading.granted], entries[reading.granted :]
+                await self._take(life, reading, [(entry, reading.consumer.encode()) for entry in part])
+            cursor = b"(" + pending[-1][0]
+
+    async def _read_new(self, life: Life, reading: Reading, link: Link) -> None:
+        head = ("XREADGROUP", "GROUP", GROUP, reading.consumer, "COUNT")
+        tail = ("BLOCK", BLOCK_MS, "STREAMS", reading.key, ">")
+        scan_s = 0.0
+        while not self._quiet:
+            await reading.wanted.wait()
+            if (now_s := time.monotonic()) >= scan_s:
+                scan_s = now_s + SCAN_S
+                await self._claim(life, reading)
+            count = min(reading.granted, READ_LIMIT, READ_LIMIT_BYTES // reading.mean_bytes + 1)
+            if count <= 0:
+                continue
+            said = await link.ask(*head, count, *tail, patience_s=BLOCK_MS / 1000 + ANSWER_S)
+            if said is not None:
+                [(_, entries)] = cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", said)
+                self._hand_over(reading, [(entry, words, 1) for entry, words in entries])
+
+    async def _claim(self, life: Life, reading: Reading) -> None:
+        """Take over what nobody has worked on for long, or has given back."""
+        idle_ms = int(self._options.claim_after_s * 1000)
+        said = await life.commands(reading.key).ask(
+            "XPENDING", reading.key, GROUP, "IDLE", idle_ms, "-", "+", SCAN_LIMIT
+        )
+        pairs: list[tuple[bytes, bytes]] = []
+        for entry, owner, *_ in cast("list[tuple[bytes, bytes | None, int, int]]", said):
+            if len(pairs) >= reading.granted:
+                break
+            whose = owner or b""
+            ours = whose == reading.consumer.encode()
+            if ours and reading.is_ours(entry):
+                continue
+            if ours or whose in NOBODY or self._may_claim():
+                pairs.append((entry, whose))
+        if pairs:
+            await self._take(life, reading, pairs)
+
+    def _may_claim(self) -> bool:
+        second = float(int(time.monotonic()))
+        if self._claims[0] != second:
+            self._claims = [second, 0]
+        self._claims[1] += 1
+        return self._claims[1] <= CLAIMS_LIMIT
+
+    async def _take(self, life: Life, reading: Reading, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        idle_ms = int(self._options.claim_after_s * 1000)
+        words = [word for pair in pairs for word in pair]
+        head = (TAKE_DIGEST, 1, reading.key, reading.consumer, idle_ms)
+        said = await life.commands(reading.key).ask("EVALSHA", *head, *words)
+        entries, gone = cast("tuple[list[Entry], int]", said)
+        if gone:
+            self._counters.gaps += 1
+            text = "entries were deleted or trimmed before they were handled"
+            log.get().warning(text, broker=self._broker, key=reading.key, entries=gone)
+        if entries:
+            self._hand_over(reading, entries)
+
+    def _hand_over(self, reading: Reading, entries: Sequence[Entry]) -> None:
+        body, key, trigger, topic = self._options.body, reading.key, reading.trigger, reading.topic
+        deliveries: list[Delivery] = []
+        size_bytes = 0
+        for entry, words, count in entries:
+            source_id = f"{key}:{entry.decode()}"
+            message = message_of(topic, words, body, source_id)
+            size_bytes += len(message.payload)
+            deliveries.append(Delivery(trigger, message, entry, count, source_id))
+        reading.held.update(entry for entry, *_ in entries)
+        reading.last = max(reading.last, entries[-1][0], key=_order)
+        reading.mean_bytes = max(1, size_bytes // len(entries))
+        reading.fault = ""
+        if self._quiet:
+            self.release(deliveries)
+            return
+        reading.granted -= len(deliveries)
+        if reading.granted <= 0:
+            reading.wanted.clear()
+        self._counters.received += len(deliveries)
+        reading.on_deliveries(deliveries)
+
+    async def _tend(self, life: Life) -> None:
+        """Tell again what was not confirmed, and extend leases."""
+        third_s = self._options.claim_after_s / 3
+        due_s = time.monotonic() + third_s
+        while True:
+            self._flush()
+            await asyncio.sleep(min(TEND_S, third_s))
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + third_s
+                for reading in list(self.readings.values()):
+                    await self._extend(life, reading)
+
+    async def _extend(self, life: Life, reading: Reading) -> None:
+        held = list(reading.held)
+        for at in range(0, len(held), PART):
+            head = (KEEP_DIGEST, 1, reading.key, reading.consumer)
+            try:
+                said = await life.commands(reading.key).ask("EVALSHA", *head, *held[at : at + PART])
+            except ServerFault as fault:
+                if fault.code in ENDING:
+                    raise
+                if fault.code not in GONE:
+                    self._complain(reading, told(fault))
+                return
+            lost = [entry for entry in cast("list[bytes]", said) if entry in reading.held]
+            reading.held.difference_update(lost)
+            if lost:
+                text = "entries are another consumer's now, or nobody's: they may be handled twice"
+                log.get().warning(text, broker=self._broker, key=reading.key, entries=len(lost))
+
+    def _complain(self, reading: Reading, why: str) -> None:
+        """Say once what is wrong with a stream."""
+        if reading.fault != why:
+            reading.fault = why
+            log.get().warning("a stream cannot be used", broker=self._broker, key=reading.key, error=why)
+
+
+def _order(entry: bytes) -> tuple[int, int]:
+    """The place of an entry's id."""
+    ms, _, number = entry.partition(b"-")
+    return int(ms), int(number or 0)

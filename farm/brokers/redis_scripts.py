@@ -1,0 +1,282 @@
+"""What Redis does in one step: scripts, loaded at each connect and called by their digest.
+
+    RUN      publish, and settle what the messages were made from       `redis-streams`
+    SPREAD   copy what other programs put into a stream of a topic's own name to the streams of its triggers
+    CAST     publish to channels, and to the streams of queues          `redis`
+    ENSURE   make the stream and the group of a trigger, and let publishers know
+    TAKE     claim entries, if they still belong to whom they belonged  (as KEEP and FREE: a bare XCLAIM would steal)
+    KEEP     extend the lease of entries that are still ours
+    FREE     give entries back, so that anybody may have them at once
+    DONE     acknowledge and delete
+The first key of each is there for a cluster to find the server; the other keys have the same `{topic}`. What a script
+writes is replicated as it was done (the default since Redis 7; `replicate_commands` asks an older server for it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+GROUP: Final = "farm"  # in every stream; a stream has one (topic, group), so no group has more to say
+RELEASED: Final = "farm-released"  # the consumer that owns what was given back, before Redis 8.8
+IDLE_MS: Final = 86_400_000  # how long ago it was given back, so that no wait keeps it from being claimed
+COPY_FIELD: Final = "farm-copy"  # marks what was put into a topic's own stream for others to read
+
+_EFFECTS: Final = "if redis.replicate_commands then redis.replicate_commands() end\n"
+
+# How an entry gets to where its subject's readers are.
+_PLACES: Final = """
+local places = {}
+local function place(subject)
+  local found = places[subject]
+  if found then return found end
+  local tag = 'farm:{' .. subject .. '}:'
+  found = {own = subject, live = tag .. 'live', type = redis.call('TYPE', subject).ok}
+  for index, name in ipairs(redis.call('SMEMBERS', tag .. 'streams')) do found[index] = tag .. 'stream:' .. name end
+  found.heard = always or redis.call('PUBSUB', 'NUMSUB', found.live)[2] > 0
+  if found.type == 'stream' then
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', subject)) do
+      for index = 1, #group, 2 do
+        if group[index] == 'name' and group[index + 1] ~= 'farm' then found.others = true end
+      end
+    end
+  end
+  places[subject] = found
+  return found
+end
+local function cast(found, words, from, to)
+  local parts = {'*' .. (to - from + 1)}
+  for index = from, to do parts[#parts + 1] = '$' .. #words[index] .. '\\r\\n' .. words[index] end
+  redis.call('PUBLISH', found.live, table.concat(parts, '\\r\\n') .. '\\r\\n')
+end
+"""
+
+# ARGV: 1 where listeners cannot be counted, 1 where there is IDMP; then of each: stream (or nothing), entry, consumer,
+# how many outputs; of each output: subject, what to know it by (or nothing), how many words, words.
+# Returns for each: 1 done; 0 another consumer has the entry, nothing was done; else an error.
+RUN: Final = (
+    _EFFECTS
+    + "local always = ARGV[1] == '1'\n"
+    + _PLACES
+    + """
+local idmp, at = ARGV[2] == '1', 3
+local function word() at = at + 1; return ARGV[at - 1] end
+local function add(key, dedup, from, to)
+  local said
+  if idmp and dedup ~= '' then
+    said = redis.pcall('XADD', key, 'IDMP', 'farm', dedup, '*', unpack(ARGV, from, to))
+  else
+    said = redis.pcall('XADD', key, '*', unpack(ARGV, from, to))
+  end
+  return type(said) == 'table' and said.err or nil
+end
+local function emit(subject, dedup, from, to)
+  local found = place(subject)
+  local fault
+  if #found > 0 then
+    for _, key in ipairs(found) do fault = fault or add(key, dedup, from, to) end
+    if found.others and not fault then
+      local said = redis.pcall('XADD', subject, '*', 'farm-copy', '1', unpack(ARGV, from, to))
+      fault = type(said) == 'table' and said.err or nil
+    end
+  elseif found.type == 'stream' then
+    fault = add(subject, dedup, from, to)
+  elseif found.type ~= 'none' then
+    fault = 'WRONGTYPE a ' .. found.type .. ' has this key'
+  end
+  if not fault and found.heard then cast(found, ARGV, from, to) end
+  return fault
+end
+local answers = {}
+while at <= #ARGV do
+  local stream, entry, consumer, count = word(), word(), word(), tonumber(word())
+  local answer, mine = 1, true
+  if stream ~= '' then
+    local pending = redis.pcall('XPENDING', stream, 'farm', entry, entry, 1)
+    mine = pending.err or not pending[1] or pending[1][2] == consumer
+    if not mine then answer = 0 end
+  end
+  for _ = 1, count do
+    local subject, dedup, words = word(), word(), tonumber(word())
+    if mine and answer == 1 then answer = emit(subject, dedup, at, at + words - 1) or 1 end
+    at = at + words
+  end
+  if stream ~= '' and answer == 1 then
+    redis.call('XACK', stream, 'farm', entry)
+    redis.call('XDEL', stream, entry)
+  end
+  answers[#answers + 1] = answer
+end
+return answers
+"""
+)
+
+# KEYS: the topic. ARGV: 1 where listeners cannot be counted; how many at most.
+# Returns how many there were, and after which entry the next will be. Nothing is deleted where others have a group. The
+# empty stream stays: made anew it would give out ids that it has given out before.
+SPREAD: Final = (
+    _EFFECTS
+    + "local always = ARGV[1] == '1'\n"
+    + _PLACES
+    + """
+local topic = KEYS[1]
+local found = place(topic)
+if found.type == 'none' then return {0, '0'} end
+if found.type ~= 'stream' then return redis.error_reply('WRONGTYPE a ' .. found.type .. ' has this key') end
+if #found == 0 then return redis.error_reply('NOGROUP nobody has subscribed') end
+local cursor
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', topic)) do
+  local fields = {}
+  for index = 1, #group, 2 do fields[group[index]] = group[index + 1] end
+  if fields.name == 'farm' then cursor = fields['last-delivered-id'] end
+end
+if found.others and not cursor then
+  redis.call('XGROUP', 'CREATE', topic, 'farm', '0')
+  cursor = '0-0'
+end
+local entries = redis.call('XRANGE', topic, cursor and '(' .. cursor or '-', '+', 'COUNT', ARGV[2])
+for _, entry in ipairs(entries) do
+  local id, words, copy, named = entry[1], entry[2], false, false
+  for index = #words, 2001, -1 do words[index] = nil end  -- more than any message has, and than Lua passes on
+  for index = 1, #words, 2 do
+    copy = copy or words[index] == 'farm-copy'
+    named = named or words[index] == 'farm-id'
+  end
+  if not copy then
+    if not named then
+      words[#words + 1] = 'farm-id'
+      words[#words + 1] = topic .. ':' .. id
+    end
+    for _, key in ipairs(found) do redis.call('XADD', key, '*', unpack(words)) end
+    if found.heard then cast(found, words, 1, #words) end
+  end
+  if cursor then redis.call('XGROUP', 'SETID', topic, 'farm', id) end
+  if not found.others then redis.call('XDEL', topic, id) end
+  cursor = cursor and id
+end
+return {#entries, cursor or '0'}
+"""
+)
+
+# ARGV of each: subject, payload, how many words, words. Returns for each: how many subscribers got it; else an error.
+CAST: Final = (
+    _EFFECTS
+    + """
+local queues, answers, at = {}, {}, 1
+while at <= #ARGV do
+  local subject, payload, words = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local said = redis.pcall('PUBLISH', subject, payload)
+  local answer = type(said) == 'table' and said.err or said
+  local tag = 'farm:{' .. subject .. '}:'
+  queues[subject] = queues[subject] or redis.call('SMEMBERS', tag .. 'queues')
+  for _, name in ipairs(queues[subject]) do
+    said = redis.pcall('XADD', tag .. 'queue:' .. name, 'NOMKSTREAM', '*', unpack(ARGV, at + 3, at + 2 + words))
+    if type(said) == 'table' and said.err then answer = said.err end
+  end
+  answers[#answers + 1] = answer
+  at = at + 3 + words
+end
+return answers
+"""
+)
+
+# KEYS: stream, the set of those there are. ARGV: its name there; after which entry to begin.
+# Returns 1: it was not there.
+ENSURE: Final = (
+    _EFFECTS
+    + """
+local said = redis.pcall('XGROUP', 'CREATE', KEYS[1], 'farm', ARGV[2], 'MKSTREAM')
+if said.err and string.sub(said.err, 1, 9) ~= 'BUSYGROUP' then return said end
+redis.call('SADD', KEYS[2], ARGV[1])
+return said.err and 0 or 1
+"""
+)
+
+# KEYS: stream. ARGV: consumer, how long (ms) what is another's must be idle; then of each: entry, owner.
+# Returns of each that is ours now: entry, words, how often it was delivered; and how many there were no more.
+TAKE: Final = (
+    _EFFECTS
+    + """
+local key, me, idle, got, gone = KEYS[1], ARGV[1], tonumber(ARGV[2]), {}, 0
+for at = 3, #ARGV, 2 do
+  local id, owner = ARGV[at], ARGV[at + 1]
+  local pending = redis.call('XPENDING', key, 'farm', id, id, 1)[1]
+  local same = pending and (pending[2] or '') == owner
+  if same and (owner == me or pending[3] >= idle or pending[3] < 0) then
+    local entry = redis.call('XCLAIM', key, 'farm', me, 0, id)[1]
+    if entry and entry[2] then
+      got[#got + 1] = {id, entry[2], pending[4] + 1}
+    else
+      redis.call('XACK', key, 'farm', id)
+      gone = gone + 1
+    end
+  end
+end
+return {got, gone}
+"""
+)
+
+# KEYS: stream. ARGV: consumer; entries. Returns those that are another's or nobody's.
+KEEP: Final = (
+    _EFFECTS
+    + """
+local lost = {}
+for at = 2, #ARGV do
+  local pending = redis.call('XPENDING', KEYS[1], 'farm', ARGV[at], ARGV[at], 1)[1]
+  if pending and pending[2] == ARGV[1] then
+    redis.call('XCLAIM', KEYS[1], 'farm', ARGV[1], 0, ARGV[at], 'JUSTID')
+  else
+    lost[#lost + 1] = ARGV[at]
+  end
+end
+return lost
+"""
+)
+
+# KEYS: stream. ARGV: consumer; 1 where there is XNACK; entries. Returns how many were ours to give back.
+FREE: Final = (
+    _EFFECTS
+    + f"""
+local given = 0
+for at = 3, #ARGV do
+  local id = ARGV[at]
+  local pending = redis.call('XPENDING', KEYS[1], 'farm', id, id, 1)[1]
+  if pending and pending[2] == ARGV[1] then
+    if ARGV[2] == '1' then
+      redis.call('XNACK', KEYS[1], 'farm', 'FAIL', 'IDS', 1, id)
+    else
+      redis.call('XCLAIM', KEYS[1], 'farm', '{RELEASED}', 0, id, 'IDLE', {IDLE_MS}, 'JUSTID')
+    end
+    given = given + 1
+  end
+end
+return given
+"""
+)
+
+# KEYS: stream. ARGV: entries. Returns how many were pending.
+DONE: Final = (
+    _EFFECTS
+    + """
+local acked = redis.call('XACK', KEYS[1], 'farm', unpack(ARGV))
+redis.call('XDEL', KEYS[1], unpack(ARGV))
+return acked
+"""
+)
+
+SCRIPTS: Final = (RUN, SPREAD, CAST, ENSURE, TAKE, KEEP, FREE, DONE)
+
+
+def digest(script: str) -> str:
+    """What EVALSHA calls a script."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+RUN_DIGEST: Final = digest(RUN)
+SPREAD_DIGEST: Final = digest(SPREAD)
+CAST_DIGEST: Final = digest(CAST)
+ENSURE_DIGEST: Final = digest(ENSURE)
+TAKE_DIGEST: Final = digest(TAKE)
+KEEP_DIGEST: Final = digest(KEEP)
+FREE_DIGEST: Final = digest(FREE)
+DONE_DIGEST: Final = digest(DONE)

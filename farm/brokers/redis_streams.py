@@ -1,0 +1,251 @@
+"""Redis Streams as a broker: at least once, as durable as the Redis is.
+
+    publish > RUN > farm:{subject}:stream:NAME     of each topic and queue that any farm has on this subject
+                    farm:{subject}:live            a channel, where somebody listens
+                    subject                        the stream of that key, where other programs read it
+    commit  > RUN > the same, and XACK and XDEL of the source, in one step
+A stream is never trimmed: that would delete what nobody has handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from farm import log
+from farm.broker import (
+    Broker,
+    Commit,
+    CommitDone,
+    Delivery,
+    Home,
+    Matches,
+    OnDeliveries,
+    OnMessages,
+    PublishDone,
+    Published,
+    Refused,
+    Subscription,
+)
+from farm.brokers.options.redis import RedisStreamsSpec
+from farm.brokers.redis_connection import Connection, Life
+from farm.brokers.redis_consumer import Consumer
+from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
+from farm.brokers.redis_groups import GroupOptions, Groups
+from farm.brokers.redis_inlets import Inlets
+from farm.brokers.redis_publisher import Answer, Part, Parts, Publisher
+from farm.brokers.redis_scripts import RUN_DIGEST
+from farm.brokers.redis_subscriber import Heard, Subscriber
+from farm.message import Message
+from farm.spec import BrokerSpec
+
+CLOSE_S: Final = 2.0
+LETTERS: Final = "farm:dlq"
+
+
+class RedisStreamsBroker(Broker):
+    """One `[brokers.NAME]` of type redis-streams."""
+
+    commits = True
+    counts = True
+
+    def __init__(self, spec: BrokerSpec, home: Home) -> None:
+        super().__init__(spec.name)
+        assert isinstance(spec, RedisStreamsSpec)
+        self.grammar = spec.grammar
+        self.confirms = spec.abilities.confirms
+        self._home: Final = home
+        self._body: Final = spec.body_field.encode()
+        self._matches: Final = Matches(self.grammar)
+        self._connection: Final = Connection(spec, home, self, self._became)
+        self._publisher: Final = Publisher(spec.name, self._connection)
+        options = GroupOptions("stream", self._body, spec.claim_after_s)
+        self._groups: Final = Groups(spec.name, self.counters, options)
+        self._inlets: Final = Inlets(spec.name, self._ensure)
+        self._subscriber: Final = Subscriber()
+        self._listeners: Final[dict[str, dict[object, OnMessages]]] = {}
+        self._consumer: Consumer | None = None
+
+    async def start(self) -> None:
+        """Try once to reach the server, and go on behind. Raises: NotPermitted: the consumer's name cannot be kept."""
+        self._consumer = Consumer(self._home)
+        self._groups.consumer = self._consumer.name
+        await self._connection.start()
+
+    async def close(self) -> None:
+        """Flush for 2 s at most, then leave nothing."""
+        end_s = asyncio.get_running_loop().time() + CLOSE_S
+        while not (self._groups.idle and self._publisher.idle) and asyncio.get_running_loop().time() < end_s:
+            if self._connection.life is None:
+                break
+            await asyncio.sleep(0.005)
+        await self._connection.close()
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def begin(self, life: Life) -> None:
+        """The connection is up."""
+        self._groups.begin(life)
+        self._inlets.begin(life)
+        self._subscriber.begin(life)
+
+    def lost(self) -> None:
+        """The connection is over."""
+        self._groups.lost()
+        self._inlets.lost()
+        if self._listeners:
+            self.counters.gaps += 1  # listeners hear what is published while they are connected, and nothing else
+        self._subscriber.lost()
+
+    def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:
+        """Begin a trigger's subscription."""
+        self._matches.add(subscription)
+        self._groups.deliver(subscription, on_deliveries)
+        self._inlets.add(subscription.topic)
+
+    def grant(self, trigger: int, count: int) -> None:
+        """Allow `count` more."""
+        self._groups.grant(trigger, count)
+
+    def listen(self, pattern: str, on_messages: OnMessages) -> Callable[[], None]:
+        """Begin a live subscription to a subject; the function that ends it."""
+        forget, key = self._matches.listen(pattern), object()
+        channel = f"farm:{{{pattern}}}:live"
+        listeners = self._listeners.setdefault(pattern, {})
+        if not listeners:
+            self._subscriber.add(channel, lambda heard: self._heard(pattern, heard))
+        listeners[key] = on_messages
+
+        def end() -> None:
+            forget()
+            if listeners.pop(key, None) is not None and not listeners:
+                self._listeners.pop(pattern, None)
+                self._subscriber.remove(channel)
+
+        return end
+
+    def settle(self, deliveries: Sequence[Delivery]) -> None:
+        """They are acknowledged and deleted, again until the server confirms it."""
+        self._groups.settle(deliveries)
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Any farm of the group may have them at once."""
+        self._groups.release(deliveries)
+
+    def quiet(self) -> None:
+        """Read no more."""
+        self._groups.quiet()
+
+    def store(self, messages: Sequence[Message], done: PublishDone) -> None:
+        """Add dead letters to `farm:dlq`."""
+        life = self._connection.life
+        if life is None:
+            done([self._publisher.away()] * len(messages))
+            return
+        answers: list[Published | Refused] = []
+
+        def answered(reply: object) -> None:
+            answers.append(Published(0, 0) if isinstance(reply, bytes) else self._publisher.why(life, reply))
+            if len(answers) == len(messages):
+                done(answers)
+
+        for message in messages:
+            words = (SUBJECT, message.subject, *words_of(message, self._body))
+            life.commands(LETTERS).send(("XADD", LETTERS, "*", *words), answered)
+
+    def _publish(self, messages: Sequence[Message], done: PublishDone) -> None:
+        life = self._connection.life
+        if life is None:
+            done([self._publisher.away()] * len(messages))
+            return
+        parts = Parts(life)
+        for place, message in enumerate(messages):
+            part = self._part(parts, life, message.subject, message.size_bytes)
+            part.places.append(place)
+            part.words += ("", "", "", 1)
+            self._put(part, message)
+
+        def answered(answers: list[Answer]) -> None:
+            of = self._matches.of
+            pairs = zip(messages, answers, strict=True)
+            done([of(message.subject) if isinstance(answer, int) else answer for message, answer in pairs])
+
+        self._publisher.send(life, parts.all, RUN_DIGEST, answered)
+
+    def _commit(self, commits: Sequence[Commit], done: CommitDone) -> None:
+        life = self._connection.life
+        if life is None:
+            done([self._publisher.away()] * len(commits))
+            return
+        if life.cluster:
+            self._commit_apart(commits, done)
+            return
+        parts = Parts(life)
+        for place, commit in enumerate(commits):
+            reading = self._groups.readings[commit.delivery.trigger]
+            part = self._part(parts, life, reading.topic, sum(each.size_bytes for each in commit.outputs))
+            part.places.append(place)
+            part.words += (reading.key, cast("bytes", commit.delivery.token), reading.consumer, len(commit.outputs))
+            for output in commit.outputs:
+                self._put(part, output)
+
+        def answered(answers: list[Answer]) -> None:
+            taken = 0
+            for commit, answer in zip(commits, answers, strict=True):
+                if isinstance(answer, int):
+                    self._groups.forget(commit.delivery)
+                    taken += not answer
+            if taken:
+                text = "entries had become another consumer's: their outputs are left to it"
+                log.get().warning(text, broker=self.name, entries=taken)
+            done([None if isinstance(answer, int) else answer for answer in answers])
+
+        self._publisher.send(life, parts.all, RUN_DIGEST, answered)
+
+    def _commit_apart(self, commits: Sequence[Commit], done: CommitDone) -> None:
+        """First the outputs, then the sources: their keys have no slot in common."""
+        outputs = [output for commit in commits for output in commit.outputs]
+
+        def published(answers: Sequence[Published | Refused]) -> None:
+            following = iter(answers)
+            results: list[Refused | None] = []
+            for commit in commits:
+                told = [next(following) for _ in commit.outputs]
+                results.append(next((each for each in told if not isinstance(each, Published)), None))
+            self._groups.settle(
+                [commit.delivery for commit, result in zip(commits, results, strict=True) if result is None]
+            )
+            done(results)
+
+        if outputs:
+            self._publish(outputs, published)
+        else:
+            published([])
+
+    def _part(self, parts: Parts, life: Life, subject: str, size_bytes: int) -> Part:
+        part = parts.part(subject, size_bytes)
+        if not part.words:
+            part.words += (int(life.cluster), int(life.features.idmp))
+        return part
+
+    def _put(self, part: Part, message: Message) -> None:
+        words = words_of(message, self._body)
+        part.words += (message.subject, message.dedup, len(words))
+        part.words += words
+
+    def _heard(self, subject: str, heard: list[Heard]) -> None:
+        messages: list[Message] = []
+        for _, packed in heard:
+            if (words := unpacked(packed)) is not None:
+                messages.append(message_of(subject, words, self._body, ""))
+        for on_messages in list(self._listeners.get(subject, {}).values()):
+            on_messages(messages)
+
+    async def _ensure(self, topic: str) -> None:
+        life = self._connection.life
+        readings = [reading for reading in self._groups.readings.values() if reading.topic == topic]
+        for reading in readings if life is not None else []:
+            assert life is not None
+            await self._groups.ensure(life, reading)

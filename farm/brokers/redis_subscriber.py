@@ -1,0 +1,101 @@
+"""Channels and patterns of Redis pub/sub: each subscribed to once, however many want it, again after every outage.
+
+add > SUBSCRIBE or PSUBSCRIBE, once > server > all of a chunk that came, by name, in one call
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from farm.brokers.redis_connection import Life, told
+from farm.brokers.redis_link import Link, ServerFault
+
+Heard = tuple[bytes, bytes]  # the channel and what came on it
+OnHeard = Callable[[list[Heard]], None]
+_MESSAGE: Final = b"message"
+_PMESSAGE: Final = b"pmessage"
+
+
+class Subscriber:
+    """All that one broker listens to.
+
+    A name is that of a channel, or a pattern where it is said so. One name is added once.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: Final[dict[tuple[bool, str], OnHeard]] = {}
+        self._by_bytes: Final[dict[tuple[bool, bytes], OnHeard]] = {}
+        self._links: Final[dict[int, Link]] = {}  # by number of server
+        self._dirty: asyncio.Event | None = None
+        self._done: Final[set[tuple[bool, str]]] = set()  # what the server was asked for
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    def add(self, name: str, on_heard: OnHeard, *, pattern: bool = False) -> None:
+        """Hear what comes on it, from when the server has it."""
+        self._wanted[pattern, name] = on_heard
+        self._by_bytes[pattern, name.encode()] = on_heard
+        self._touch()
+
+    def remove(self, name: str, *, pattern: bool = False) -> None:
+        """Hear no more."""
+        self._wanted.pop((pattern, name), None)
+        self._by_bytes.pop((pattern, name.encode()), None)
+        self._touch()
+
+    def begin(self, life: Life) -> None:
+        """The server is there."""
+        self._dirty = asyncio.Event()
+        life.spawn(self._follow(life, self._dirty))
+        self._touch()
+
+    def lost(self) -> None:
+        """The server is gone."""
+        self._dirty = None
+        self._links.clear()
+        self._done.clear()
+
+    def _touch(self) -> None:
+        if self._dirty is not None:
+            self._dirty.set()
+
+    async def _follow(self, life: Life, dirty: asyncio.Event) -> None:
+        """Tell the server what has changed, whenever something has."""
+        while True:
+            await dirty.wait()
+            dirty.clear()
+            for key in [key for key in self._wanted if key not in self._done]:
+                (await self._link(life, key)).tell(("PSUBSCRIBE" if key[0] else "SUBSCRIBE", key[1]))
+                self._done.add(key)
+            for key in [key for key in self._done if key not in self._wanted]:
+                (await self._link(life, key)).tell(("PUNSUBSCRIBE" if key[0] else "UNSUBSCRIBE", key[1]))
+                self._done.discard(key)
+
+    async def _link(self, life: Life, key: tuple[bool, str]) -> Link:
+        """The connection for a name: to any server for a pattern, for it is told all; to the channel's otherwise."""
+        name = "" if key[0] else key[1]
+        number = life.number_of(name)
+        link = self._links.get(number)
+        if link is None:
+            link = self._links[number] = await life.open(name)
+            link.told = lambda said: self._hear(life, said)
+        return link
+
+    def _hear(self, life: Life, said: list[object]) -> None:
+        came: dict[tuple[bool, bytes], list[Heard]] = {}
+        for reply in said:
+            if isinstance(reply, ServerFault):
+                life.end(told(reply))
+            elif isinstance(reply, list):
+                words = cast("list[bytes]", reply)
+                if words[0] == _PMESSAGE:
+                    came.setdefault((True, words[1]), []).append((words[2], words[3]))
+                elif words[0] == _MESSAGE:
+                    came.setdefault((False, words[1]), []).append((words[1], words[2]))
+        for key, heard in came.items():
+            on_heard = self._by_bytes.get(key)
+            if on_heard is not None:
+                on_heard(heard)
