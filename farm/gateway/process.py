@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import json
 import logging
 import os
 import resource
@@ -135,9 +136,11 @@ class Gateway:
         """A word to an ingest that died before it answered is lost, so ask until one answers."""
         while not self._ingest.is_set():
             try:
-                await self._relay.status()
+                status = json.loads(await self._relay.status())
             except Unanswered:
                 continue
+            # The supervisor will tell of this very life: no reason to connect anew, and leave publishes unanswered.
+            self._boot = self._boot or int(status.get("ingest", {}).get("life", "0"), 16)
             self._ingest.set()
 
 

@@ -238,6 +238,7 @@ class Ingest:
     def _status(self) -> bytes:
         dispatcher = self._dispatcher
         own = IngestStatus(
+            life=f"{self._crew.boot:x}",
             stale=dispatcher.stale,
             ignored=self._crew.ignored,
             left_out=self._relay.listeners.left_out,

@@ -58,8 +58,9 @@ class ComponentStatus(msgspec.Struct, frozen=True):
 
 
 class IngestStatus(msgspec.Struct, frozen=True):
-    """Ingest itself."""
+    """Ingest itself. life: what tells this one from those before it, in hex."""
 
+    life: str
     stale: int
     ignored: int
     left_out: int

@@ -180,6 +180,16 @@ def test_the_same_life_of_ingest_told_twice_is_one(child: Child, ingest: StandIn
         assert heard.recv(20) == "undisturbed"
 
 
+def test_the_life_of_ingest_that_it_found_itself_is_not_met_again(rundir: Rundir) -> None:
+    with StandIn(rundir) as ingest, gateway(rundir) as child:
+        ingest.status = b'{"ingest": {"life": "7"}, "brokers": {}, "components": {}}'
+        child.ready()
+        with connect(subscribe_url(child, "a?gap=close")) as heard, Farm.connect(rundir) as farm:
+            child.new_ingest(boot=7)
+            farm.publish("a", b"undisturbed", broker="secondary")
+            assert heard.recv(20) == "undisturbed"
+
+
 def test_a_drain_before_ingest_was_ever_there_ends_it(rundir: Rundir) -> None:
     with gateway(rundir) as child:
         child.drain(5)
