@@ -59,6 +59,7 @@ class Rig(ABC):
     server: None where there is none (memory). keeps: what was published and not settled is there after the server
     was killed. lease_s: how long a delivery is ours if nobody extends it, 0: for ever.
     subjects, wild: subjects that a topic with wildcards matches, and that topic; empty where topics have none.
+    everything: a topic that matches every subject; empty where there is none, None: that of its grammar.
     """
 
     server: Server | None = None
@@ -66,6 +67,7 @@ class Rig(ABC):
     lease_s: float = 0.0
     wild: str = "a.*"
     subjects: Sequence[str] = ("a.b", "a.c")
+    everything: str | None = None
 
     @abstractmethod
     def spec(self) -> BrokerSpec:
