@@ -44,14 +44,14 @@ def cpu_ns(pids: Iterable[int]) -> int:
     return sum(time.clock_gettime_ns((~pid << 3) | CPU_CLOCK) for pid in pids)
 
 
-def pss_bytes(pid: int) -> int:
-    """Memory of a process, what it shares divided by how many share it.
+def pss_bytes(pid: int) -> tuple[int, int]:
+    """Memory of a process, what it shares divided by how many share it: all, and what is backed by no file.
 
     Source: proc(5), smaps_rollup.
     """
-    found = re.search(r"^Pss: +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-    assert found is not None, "every kernel since 4.14 says it"
-    return int(found[1]) << 10
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = {name: int(kb) << 10 for name, kb in re.findall(r"^(Pss|Pss_Anon): +(\d+) kB$", text, re.MULTILINE)}
+    return found["Pss"], found["Pss_Anon"]
 
 
 class Others:

@@ -95,7 +95,7 @@ def measure(effort: Effort, say: Say) -> Report:
                     load.append(_load_row(guest, name, rounds, report))
                     drain.append(_drain_row(guest, name, rounds, report))
                     if size == len(BODY):
-                        _beside_link(f"path, {guest}, {name}", rounds, report)
+                        _beside_link(f"path, {guest}, {name}", rounds, report, effort.whole)
         for family in stand.families.values():
             family.down()
     notes = ["us: CPU per message with 1 worker, a process with its ZeroMQ thread."]
@@ -169,16 +169,20 @@ def _scaling(name: str, windows: list[dict[int, Window]], report: Report) -> flo
     return made.value
 
 
-def _beside_link(name: str, rounds: list[Round], report: Report) -> None:
+def _beside_link(name: str, rounds: list[Round], report: Report, whole: bool) -> None:
     """Only at the size that the link is measured with."""
     load = [(one.load[1], one.link) for one in rounds]
     drain = [(one.drain[1], one.link) for one in rounds if one.drain is not None]
     for how, pairs in (("", load), (", draining", drain)):
         if not pairs:
             continue
-        costs, link_us = [window.ingest_us for window, _ in pairs], [blast.router_us for _, blast in pairs]
-        rates, link_per_s = [window.per_s for window, _ in pairs], [blast.per_s for _, blast in pairs]
+        ingest = [window.ingest_us for window, _ in pairs]
+        every = [window.ingest_us + window.worker_us + window.client_us for window, _ in pairs]
+        one_end, both_ends = zip(*[(link.router_us, link.router_us + link.dealer_us) for _, link in pairs], strict=True)
         report.ratios += [
-            ratio(f"{name}{how}: ingest CPU / link CPU", "lower", costs, link_us),
-            ratio(f"{name}{how}: messages/s / link", "higher", rates, link_per_s),
+            ratio(f"{name}{how}: ingest CPU / link CPU", "lower", ingest, one_end),
+            ratio(f"{name}{how}: CPU of all / link CPU", "lower", every, both_ends),
         ]
+        if whole:  # what others do on the machine slows two processes and four by different shares
+            rates, link_rates = zip(*[(window.per_s, link.per_s) for window, link in pairs], strict=True)
+            report.ratios.append(ratio(f"{name}{how}: messages/s / link", "higher", rates, link_rates))
