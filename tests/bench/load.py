@@ -25,7 +25,8 @@ from types import FrameType
 from typing import IO, Final
 
 from farm.errors import FarmError
-from tests.bench.load_farm import ROOT, Place, Wanted, machine, running, started
+from tests.bench import machine
+from tests.bench.load_farm import GUESTS, ROOT, Place, Wanted, running, started
 from tests.bench.load_figures import Figures, Gauge, Probe, Said
 from tests.bench.load_phases import NAMES, Phase, installed, phases
 from tests.bench.load_result import Count, Ledger
@@ -170,10 +171,11 @@ def drive(options: argparse.Namespace, place: Place, interrupts: Interrupts) -> 
     return ledgers
 
 
-def report(options: argparse.Namespace, here: dict[str, object], ledgers: dict[str, Ledger]) -> int:
+def report(options: argparse.Namespace, here: dict[str, str | int | float], ledgers: dict[str, Ledger]) -> int:
     """Print and keep; the exit code."""
-    print(", ".join(f"{key} {value}" for key, value in here.items()))
-    asked = {name: value for name, value in vars(options).items() if value is not None}
+    print(machine_line(here))
+    other = {"guest", "workers"} if options.farm else set[str]()
+    asked = {name: value for name, value in vars(options).items() if value is not None and name not in other}
     print(", ".join(f"{key} {value}" for key, value in asked.items() if key not in {"phases", "json"}), end="\n\n")
     print("\n".join(result_lines({name: ledger.result for name, ledger in ledgers.items()})), end="\n\n")
     print("\n".join(ledger_lines(ledgers)))
@@ -185,13 +187,19 @@ def report(options: argparse.Namespace, here: dict[str, object], ledgers: dict[s
     return 1 if any(ledger.faults() for ledger in ledgers.values()) else 0
 
 
+def machine_line(here: dict[str, str | int | float]) -> str:
+    """What it ran on, as a person reads it."""
+    return ", ".join(f"{key} {value}" for key, value in here.items() if key not in machine.LIBRARIES)
+
+
 def load(options: argparse.Namespace) -> int:
     """Everything; the exit code."""
     options.phases = installed(options.phases)
-    here, interrupts = machine(), Interrupts()
+    here, others, interrupts = machine.describe(), machine.Others(), Interrupts()
     if options.farm is None:
         with started(Wanted(options.guest, options.workers)) as place:
             ledgers = drive(options, place, interrupts)
+        here["others"] = round(others.share(), 2)  # of the machine, meanwhile
     else:
         ledgers = drive(options, running(options.farm, options.url, options.subject), interrupts)
     code = report(options, here, ledgers)
@@ -209,7 +217,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=KEPT, metavar="FILE", help="where to keep all that was found")
     own = parser.add_argument_group("a farm of its own")
     own.add_argument("--workers", type=whole, help="default: one per core")
-    own.add_argument("--guest", choices=("tiny", "python"), default="tiny")
+    own.add_argument("--guest", choices=tuple(GUESTS), default="tiny")
     other = parser.add_argument_group("a farm that runs")
     other.add_argument("--url", help="of the gateway: http://127.0.0.1:3005")
     other.add_argument("--farm", type=Path, metavar="DIR", help="the folder of its farm.toml")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -17,17 +16,14 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import psutil
-
 from farm import rundir
-from farm.build.python import build
 from farm.client.blocking import Farm
 from farm.errors import InputError, NotRunning, Problem
 from farm.manifest.read import read
 from farm.rundir import Rundir
 from farm.subject import compile_filter
 from farm.wire import admin
-from tests.guests import wat
+from tests.bench.guests import Guest, path_of
 
 ROOT: Final = Path(__file__).parents[2]
 FARM: Final = (str(Path(sys.executable).with_name("farm")),)
@@ -36,6 +32,8 @@ SAID: Final = 20  # lines of the farm's log to show at the end
 
 SUBJECT: Final = "load.in"
 ANSWERS: Final = "load.out"
+
+GUESTS: Final[dict[str, Guest]] = {"tiny": "tiny", "python": "Python"}  # as a command line names them
 
 MANIFEST: Final = """
 [app]
@@ -46,14 +44,6 @@ gateway = { port = 0, websockets = "binary" }
 [components.echo]
 source = "echo.wasm"
 triggers = [{ broker = "main", topic = "load.in", publish = { subject = "load.out" } }]
-"""
-
-HANDLER: Final = """
-from farm.sdk import Message, message_component
-
-@message_component
-def handle(message: Message) -> Message:
-    return Message(message.text)
 """
 
 
@@ -91,16 +81,6 @@ class Place:
         return [p.pid for p in _family(self.rundir).processes if p.role == role and p.pid is not None]
 
 
-def guest_bytes(guest: str) -> bytes:
-    """A guest that answers with what it is given: `tiny`, by hand, or `python`."""
-    if guest == "tiny":
-        return wat.wasm("echo")
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "guest.py"
-        source.write_text(HANDLER)
-        return build(source, ()).read_bytes()
-
-
 @contextlib.contextmanager
 def started(wanted: Wanted) -> Iterator[Place]:
     """A farm of its own, in a temporary folder; drained at the end.
@@ -110,7 +90,7 @@ def started(wanted: Wanted) -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="farm-") as name:  # sockets want a short path
         folder = Path(name)
         (folder / "farm.toml").write_text(MANIFEST)
-        (folder / "echo.wasm").write_bytes(guest_bytes(wanted.guest))
+        (folder / "echo.wasm").write_bytes(path_of(GUESTS[wanted.guest]).read_bytes())
         env = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
         env |= {"FARM_STATE_DIR": str(folder / "state"), "FARM_LOG_LEVEL": "warning", **wanted.env}
         log = folder / "farm.log"
@@ -134,8 +114,9 @@ def started(wanted: Wanted) -> Iterator[Place]:
             yield Place(found, f"http://{_family(found).listens['main']}", SUBJECT, ANSWERS, {"echo": 1})
         finally:
             _end(process)
-        for line in log.read_text(errors="replace").splitlines()[-SAID:]:
-            print(f"farm: {_shown(line)}", file=sys.stderr)
+        said = Counter(_shown(line) for line in log.read_text(errors="replace").splitlines())
+        for line, times in list(said.items())[-SAID:]:
+            print(f"farm: {line}" + (f" ({times} times)" if times > 1 else ""), file=sys.stderr)
 
 
 def running(folder: Path, url: str, subject: str | None) -> Place:
@@ -182,19 +163,6 @@ def _family(found: Rundir) -> admin.FamilyStatus:
     family, line = admin.ask(found.admin, "status", 5.0)
     line.close()
     return family
-
-
-def machine() -> dict[str, object]:
-    """What this runs on."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpu": names[0].partition(":")[2].strip() if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
 
 
 def _found(folder: Path, state: str) -> Rundir:

@@ -149,6 +149,8 @@ class Figures:
             self._write(f"{self._phase:<10}  {error}")
             return
         took_s = max(time.monotonic() - self._last_s, 1e-3)
+        if now.pid != self._last.pid:  # another life of ingest counts anew
+            self._last = Count(now.pid)
         sent, handled = (now.received - self._last.received) / took_s, (now.handled - self._last.handled) / took_s
         self._last, self._last_s = now, time.monotonic()
         errors = now.failed - self._first.failed + (said.errors or 0)

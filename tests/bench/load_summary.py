@@ -43,7 +43,7 @@ def _heard(hearing: Hearing) -> str:
     closed = ", ".join(f"{count} with {code}" for code, count in hearing.closed.items())
     return (
         f"{hearing.listeners} listeners x {hearing.expected:,} accepted = {whole:,}; heard {hearing.heard:,}, "
-        f"twice {hearing.twice:,}, missing {hearing.missing:,}" + (f"; closed by the farm: {closed}" if closed else "")
+        f"twice {hearing.twice:,}, missing {hearing.missing:,}" + (f"; connections closed: {closed}" if closed else "")
     )
 
 

@@ -28,7 +28,8 @@ from farm.client.blocking import Farm
 from farm.client.bulk import Tally
 from farm.errors import FarmError, Internal, NotPermitted, Problem, SourceMissing
 from farm.wire.relay import Publish
-from tests.bench.load_farm import ROOT, SUBJECT, Place, Wanted, machine, started
+from tests.bench import machine
+from tests.bench.load_farm import GUESTS, ROOT, SUBJECT, Place, Wanted, started
 from tests.bench.profile_flame import flame
 from tests.bench.profile_stacks import Row, Stack, by_code, stacks, top, working
 
@@ -173,7 +174,8 @@ def show(role: str, cost: Cost, found: list[Stack]) -> list[Stack]:
     """One process's table; the stacks in which it worked."""
     busy = working(found)
     every, count = sum(stack.count for stack in found), sum(stack.count for stack in busy)
-    threads = ", ".join(f"{name} {share:.0%}" for name, share in sorted(cost.threads.items(), key=lambda one: -one[1]))
+    shares = sorted(((share, name) for name, share in cost.threads.items() if share >= 0.005), reverse=True)
+    threads = ", ".join(f"{name} {share:.0%}" for share, name in shares)
     print(f"\n{role}: {cost.message_us:.1f} us of CPU a message ({threads})")
     print(f"main thread: {count} samples, and {every - count} in which it waits, left out")
     print("own time by code: " + ", ".join(f"{owner} {share:.0%}" for owner, share in by_code(busy)[:8]))
@@ -193,7 +195,7 @@ def profile(options: argparse.Namespace) -> None:
     spy = py_spy()
     wanted = Wanted(options.guest, options.workers, UP, {"PYTHONPATH": str(ROOT)})
     about = f"{options.guest} guest, {options.payload} B, {options.workers} worker{'s' * (options.workers > 1)}"
-    print(", ".join(f"{key} {value}" for key, value in machine().items()))
+    print(", ".join(f"{key} {value}" for key, value in machine.describe().items()))
     with started(wanted) as place:
         pids = {"ingest": place.pids("ingest")[0], "worker": place.pids("worker")[0]}
         stream = Stream(place, b"x" * options.payload)
@@ -221,7 +223,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="make profile", description="Show where ingest and a worker spend their time."
     )
-    parser.add_argument("--guest", choices=("tiny", "python"), default="tiny")
+    parser.add_argument("--guest", choices=tuple(GUESTS), default="tiny")
     parser.add_argument("--payload", type=int, default=100, metavar="BYTES")
     parser.add_argument("--seconds", type=int, default=10, help="how long to look at each process")
     parser.add_argument("--workers", type=int, default=1)
