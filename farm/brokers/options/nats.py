@@ -114,7 +114,23 @@ class JetStreamSpec(NatsServerSpec):
         tuple[str, ...],
         Key("What a stream that farm makes takes in.", '["orders.>"]', absent="what the triggers listen to"),
     ] = ()
+    retention: Annotated[
+        Literal["interest", "limits"],
+        Key(
+            'What a stream that farm makes keeps: "interest": a message until every trigger that it is for has handled '
+            'it; "limits": every message, for good.',
+            '"limits"',
+        ),
+    ] = "interest"
     replicas: Annotated[int, Whole(1, 5), Key("How many servers keep a stream that farm makes.", "3")] = 1
+    deliver: Annotated[
+        Literal["all", "new"],
+        Key(
+            'What a trigger that the server does not know yet begins with: "all": what is in the stream already; '
+            '"new": what comes from then on.',
+            '"new"',
+        ),
+    ] = "all"
     ack_wait_s: Annotated[
         float,
         Duration("1s", "1h"),

@@ -1,0 +1,202 @@
+"""What was published and is not confirmed yet: answers come on one inbox, and are matched by a number.
+
+publish > number > server > PubAck with that number > its place in its batch > the batch is full: done
+                          > nobody answers, or not within DOUBT_S: does a stream take it in? no: final. yes: again
+                          > no answer within CONFIRM_S, connection lost: unknown, may be tried again
+No future and no coroutine per message.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from farm.broker import Matches, PublishDone, Published, Refused
+from farm.brokers.headers import to_headers
+from farm.brokers.jetstream_api import Refusal
+from farm.brokers.nats_connection import NatsConnection
+from farm.brokers.nats_protocol import Raw, encode_headers, status_of
+from farm.errors import BrokerFull, BrokerUnavailable, InputError, PayloadTooLarge, Problem, printable
+from farm.message import Message
+from farm.subject import INBOX
+
+CONFIRM_S: Final = 4.0
+DOUBT_S: Final = 1.0
+MESSAGE_ID: Final = "Nats-Msg-Id"
+REPLY_TO: Final = "farm-reply-to"  # a stream keeps no reply subject
+# Source: nats-server, errors.json: no room in memory, in the store, in the stream; the stream has its most.
+FULL: Final = (10023, 10028, 10047, 10077)
+SERVER_FAULT: Final = 500  # codes from here on are no fault of the message
+
+
+class _PubAck(msgspec.Struct, frozen=True):
+    stream: str = ""
+    seq: int = 0
+    error: Refusal | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_PubAck)
+
+
+class _Batch:
+    """What one call published: messages `first`, `first` + 1, ... doubted: was asked about already."""
+
+    __slots__ = ("answers", "done", "doubted", "first", "left", "messages", "sent_s")
+
+    def __init__(self, messages: Sequence[Message], done: PublishDone, first: int, sent_s: float) -> None:
+        self.messages = messages
+        self.done = done
+        self.first = first
+        self.left = len(messages)
+        self.answers: list[Published | Refused | None] = [None] * len(messages)
+        self.sent_s = sent_s
+        self.doubted = False
+
+
+class Publishes:
+    """Of one connection.
+
+    Args:
+      wanted: asks for a turn, in which `finish` is called.
+      doubt: is given a subject of which nobody says whether a stream takes it in; `settle_doubt` is to follow.
+    """
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        matches: Matches,
+        wanted: Callable[[], None],
+        doubt: Callable[[str], None],
+    ) -> None:
+        self._connection: Final = connection
+        self._of: Final = matches.of
+        self._wanted: Final = wanted
+        self._doubt: Final = doubt
+        self._inbox: Final = connection.new_inbox()
+        self._cut: Final = len(self._inbox) + 1
+        self._open: Final[dict[int, _Batch]] = {}  # by message
+        self._batches: Final[dict[int, _Batch]] = {}  # by first message, in the order of time
+        self._unheard: Final[set[int]] = set()  # messages of which the server says that nobody takes them
+        self._finished: list[_Batch] = []
+        self._next = 0
+        connection.subscribe(f"{self._inbox}.*", self._heard)
+
+    def __len__(self) -> int:
+        return len(self._batches) + len(self._finished)
+
+    def send(self, messages: Sequence[Message], done: PublishDone, *, once: bool) -> None:
+        """Publish each; `done` is called in a later turn, within 5 s.
+
+        Args:
+          once: outputs of components are to be stored once, whoever publishes them again.
+        """
+        first = self._next
+        self._next += len(messages)
+        batch = self._batches[first] = _Batch(messages, done, first, time.monotonic())
+        connection, inbox, opened = self._connection, self._inbox, self._open
+        limit_bytes = connection.max_payload_bytes
+        for number, message in enumerate(messages, first):
+            if message.subject.startswith(INBOX):  # whoever waits there has it; no stream stores it
+                connection.publish(message.subject, message.payload, "", encode_headers(to_headers(message)))
+                self._answer(batch, number, self._of(message.subject))
+                continue
+            headers = encode_headers(_headers_of(message, once=once))
+            if len(headers) + len(message.payload) > limit_bytes:
+                self._answer(batch, number, PayloadTooLarge(len(headers) + len(message.payload), limit_bytes))
+                continue
+            opened[number] = batch
+            connection.publish(message.subject, message.payload, f"{inbox}.{number}", headers)
+
+    def finish(self) -> None:
+        """Call back for the batches that are full."""
+        finished, self._finished = self._finished, []
+        for batch in finished:
+            batch.done([answer for answer in batch.answers if answer is not None])
+
+    def lose(self, fault: str) -> None:
+        """The connection is gone: nobody knows what the server has."""
+        unknown = BrokerUnavailable(Problem("the broker confirmed nothing", why=fault))
+        for number, batch in list(self._open.items()):
+            self._answer(batch, number, unknown)
+
+    def forget(self) -> None:
+        """Nobody is to be called back any more."""
+        self._open.clear()
+        self._batches.clear()
+        self._finished.clear()
+
+    def tick(self, now_s: float) -> None:
+        """Doubt what has no answer for long, and give up what has none at all."""
+        late = BrokerUnavailable(Problem("the broker confirmed nothing", why=f"no answer in {CONFIRM_S:g} s"))
+        for batch in list(self._batches.values()):
+            age_s = now_s - batch.sent_s
+            if age_s < DOUBT_S:
+                break
+            for number in range(batch.first, batch.first + len(batch.messages)):
+                if number not in self._open:
+                    continue
+                if age_s >= CONFIRM_S:
+                    self._answer(batch, number, late)
+                elif not batch.doubted:
+                    self._doubt(batch.messages[number - batch.first].subject)
+            batch.doubted = True
+
+    def settle_doubt(self, subject: str, *, taken: bool) -> None:
+        """Whether a stream takes in this subject was found out."""
+        answer: Refused
+        if taken:
+            answer = BrokerUnavailable(Problem("the broker confirmed nothing", why=f"no stream answers on {subject!r}"))
+        else:
+            answer = InputError(Problem(f"no stream takes in {subject!r}", todo="Add it to `subjects` of the broker"))
+        for number, batch in list(self._open.items()):
+            if batch.messages[number - batch.first].subject == subject and (not taken or number in self._unheard):
+                self._answer(batch, number, answer)
+
+    def _heard(self, raws: list[Raw]) -> None:
+        opened, cut, of, decode = self._open, self._cut, self._of, _DECODER.decode
+        for subject, _, head, payload in raws:
+            try:
+                number = int(subject[cut:])
+                batch = opened[number]
+                found = decode(payload) if payload else None
+            except (KeyError, ValueError, msgspec.DecodeError, msgspec.ValidationError):
+                continue  # given up already, or another's
+            message = batch.messages[number - batch.first]
+            if found is not None and found.error is None and found.stream:
+                known = of(message.subject)
+                self._answer(batch, number, Published(known.triggers, known.listeners, found.seq))
+            elif found is not None and found.error is not None:
+                self._answer(batch, number, _refusal_of(found.error))
+            elif status_of(head)[0]:
+                self._unheard.add(number)
+                self._doubt(message.subject)
+
+    def _answer(self, batch: _Batch, number: int, answer: Published | Refused) -> None:
+        self._open.pop(number, None)
+        self._unheard.discard(number)
+        batch.answers[number - batch.first] = answer
+        batch.left -= 1
+        if not batch.left:
+            del self._batches[batch.first]
+            self._finished.append(batch)
+            self._wanted()
+
+
+def _headers_of(message: Message, *, once: bool) -> list[tuple[str, str]]:
+    headers = to_headers(message)
+    if message.reply_to:
+        headers.append((REPLY_TO, message.reply_to))
+    known = message.dedup or (message.id if message.cause else "")
+    if known and once:
+        headers.append((MESSAGE_ID, known))
+    return headers
+
+
+def _refusal_of(error: Refusal) -> Refused:
+    problem = Problem("the broker refuses a message", why=printable(error.description))
+    if error.err_code in FULL:
+        return BrokerFull(problem)
+    return BrokerUnavailable(problem) if error.code >= SERVER_FAULT else InputError(problem)
