@@ -40,15 +40,21 @@ class BrokerLetters:
     """Stores letters at their brokers; those that cannot be stored wait here, and their sources with them."""
 
     def __init__(
-        self, brokers: Mapping[str, Broker], clock: Callable[[], float], stored: Callable[[list[Record]], None]
+        self,
+        brokers: Mapping[str, Broker],
+        clock: Callable[[], float],
+        stored: Callable[[list[Record]], None],
+        wanted: Callable[[], None],
     ) -> None:
         """
         Args:
           stored: hears of records whose letter is kept: their sources may be settled.
+          wanted: called when a broker has answered, which may be between turns.
         """
         self._brokers = brokers
         self._clock = clock
         self._stored = stored
+        self._wanted = wanted
         self._waiting: list[_Kept] = []
         self.fault = ""  # why the last letter could not be stored; empty once all are
 
@@ -94,6 +100,7 @@ class BrokerLetters:
             if smaller:
                 self._store(broker, smaller)
             self._end(stored)
+            self._wanted()
 
         broker.store([message_of(one.letter, one.record, one.cut) for one in ones], done)
 

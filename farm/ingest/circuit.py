@@ -3,7 +3,7 @@
     dispatcher.finished, .lost -> verdict -> settlement -> dispatcher.settled, intake.closed
                                      |  +--> dispatcher.retry
                                      +-----> dead letters -> settlement.close
-Everything here happens within one turn of the loop; nothing waits.
+Everything here happens within one turn of the loop; nothing waits. What a broker answers later asks for a turn.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Circuit:
         letters: LetterFile,
         clock: Callable[[], float],
     ) -> None:
-        self.settlement = Settlement(brokers, clock, self.fail, self._settled)
+        self.settlement = Settlement(brokers, clock, self.fail, self._settled, intake.wanted)
         self.letters = DeadLetters(letters, self._stored)
-        self.broker_letters = BrokerLetters(brokers, clock, self._stored)
+        self.broker_letters = BrokerLetters(brokers, clock, self._stored, intake.wanted)
         intake.on_worn_out = self._worn_out
         self.last_errors: dict[str, LastError] = {}
         self.stopping = False

@@ -44,7 +44,7 @@ class Intake:
     ) -> None:
         """
         Args:
-          wanted: called when something was noted: ask for a turn, in which `take` is called.
+          wanted: called when something was noted: ask for a turn, in which `take` and `grant` are called.
           farm_id: what tells this farm from others at a server.
         """
         self.triggers = triggers
@@ -52,7 +52,7 @@ class Intake:
         self._farm_id = farm_id
         self._brokers = brokers
         self._dispatcher = dispatcher
-        self._wanted = wanted
+        self.wanted = wanted
         self._noted: list[tuple[Trigger, list[Delivery]]] = []
         self._owed: set[Trigger] = set()
         count = max(1, len(triggers))
@@ -108,7 +108,7 @@ class Intake:
         for trigger in triggers:
             trigger.pauses.discard(why)
             self._owed.add(trigger)
-        self._wanted()
+        self.wanted()
 
     def grant(self) -> None:
         """Let the brokers hand over what there is room for. May note deliveries before it returns."""
@@ -138,7 +138,7 @@ class Intake:
     def _note_for(self, trigger: Trigger) -> Callable[[list[Delivery]], None]:
         def note(deliveries: list[Delivery]) -> None:
             self._noted.append((trigger, deliveries))
-            self._wanted()
+            self.wanted()
 
         return note
 

@@ -62,17 +62,20 @@ class Settlement:
         clock: Callable[[], float],
         fail: Fail,
         settled: Callable[[list[Record]], None],
+        wanted: Callable[[], None],
     ) -> None:
         """
         Args:
           fail: hears of a call that has failed after all, with the dead letter's reason where another attempt is no
             use.
           settled: hears of records that are done with, once their source is settled.
+          wanted: called when a broker has answered, which may be between turns: ask for one.
         """
         self._brokers = brokers
         self._clock = clock
         self._fail = fail
         self._settled = settled
+        self._wanted = wanted
         self._waiting: list[_Waiting] = []
         self._commits = any(broker.commits for broker in brokers.values())
 
@@ -152,6 +155,7 @@ class Settlement:
                 else:
                     self._refused(_Waiting(broker, message, record, self._clock()), answer, first=True)
             self.close(closing)
+            self._wanted()
 
         broker.publish(messages, done, checked=True)
 
@@ -166,6 +170,7 @@ class Settlement:
                 else:
                     self._refused(one, answer, first=False)
             self.close(closing)
+            self._wanted()
 
         broker.publish([one.what for one in ones if not isinstance(one.what, Commit)], done, checked=True)
 
@@ -189,6 +194,7 @@ class Settlement:
                     self._refused(one, answer, first=first)
             if closed:
                 self._settled(closed)
+            self._wanted()
 
         broker.commit([one.what for one in ones if isinstance(one.what, Commit)], done)
 

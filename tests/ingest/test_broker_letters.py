@@ -37,8 +37,12 @@ class Desk:
         self.clock = Clock()
         self.broker = KeepingBroker("in")
         self.stored: list[Record] = []
+        self.turns_wanted = 0
         brokers: dict[str, Broker] = {"in": self.broker, "out": ScriptedBroker("out")}
-        self.letters = BrokerLetters(brokers, self.clock, self.stored.extend)
+        self.letters = BrokerLetters(brokers, self.clock, self.stored.extend, self._want)
+
+    def _want(self) -> None:
+        self.turns_wanted += 1
 
     def add(self, **facts: Any) -> Record:
         record, letter = pair(**facts)
@@ -122,3 +126,11 @@ def test_a_letter_that_nothing_takes_waits_and_starts_whole_again(desk: Desk) ->
     desk.pass_(1)
     assert desk.broker.stored[0].payload == b"x"
     assert "order-id" in dict(desk.broker.stored[0].headers)
+
+
+def test_what_a_broker_answers_may_ask_for_a_turn(desk: Desk) -> None:
+    desk.broker.store_refusals = [BrokerUnavailable("away")]
+    desk.add()
+    assert desk.turns_wanted == 1
+    desk.pass_(60.0)
+    assert desk.turns_wanted == 2

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from farm.broker import Broker
+from farm.broker import Broker, Refused
 from farm.errors import BrokerFull, BrokerUnavailable, InputError
 from farm.ingest.settlement import Settlement
 from farm.ingest.table import Record
@@ -23,7 +25,14 @@ class Desk:
         brokers: dict[str, Broker] = {"in": self.source, "out": self.target}
         self.failed: list[tuple[Record, Failed, Reason | None]] = []
         self.gone: list[Record] = []
-        self.settlement = Settlement(brokers, self.clock, lambda *said: self.failed.append(said), self.gone.extend)
+        self.turns_wanted = 0
+        self.settlement = Settlement(brokers, self.clock, self._fail, self.gone.extend, self._want)
+
+    def _fail(self, *said: Any) -> None:
+        self.failed.append(said)
+
+    def _want(self) -> None:
+        self.turns_wanted += 1
 
     def settle(self, *outputs: Output, message_id: str = "id") -> Record:
         record = record_of(outputs, trigger=trigger_of(publish=PublishSpec("out", "o")), id=message_id)
@@ -46,6 +55,16 @@ def test_outputs_are_confirmed_before_the_source_is_settled(desk: Desk) -> None:
     desk.target.confirm()
     assert desk.target.log == ["publish id:c:0", "publish id:c:1", "settle id"]
     assert desk.gone == [record]
+
+
+@pytest.mark.parametrize("refusal", [None, BrokerUnavailable("away"), InputError("no")])
+def test_what_a_broker_answers_between_turns_asks_for_one(desk: Desk, refusal: Refused | None) -> None:
+    desk.target.later = True
+    desk.settle(Output(b"1"))
+    assert desk.turns_wanted == 0
+    desk.target.refusal = refusal
+    desk.target.confirm()
+    assert desk.turns_wanted == 1
 
 
 def test_without_outputs_the_source_is_settled_at_once(desk: Desk) -> None:
@@ -146,7 +165,14 @@ class OneBroker:
         brokers: dict[str, Broker] = {"in": self.broker, "out": self.other}
         self.failed: list[tuple[Record, Failed, Reason | None]] = []
         self.gone: list[Record] = []
-        self.settlement = Settlement(brokers, self.clock, lambda *said: self.failed.append(said), self.gone.extend)
+        self.turns_wanted = 0
+        self.settlement = Settlement(brokers, self.clock, self._fail, self.gone.extend, self._want)
+
+    def _fail(self, *said: Any) -> None:
+        self.failed.append(said)
+
+    def _want(self) -> None:
+        self.turns_wanted += 1
 
     def settle(self, *outputs: Output) -> Record:
         record = record_of(outputs, trigger=trigger_of(publish=PublishSpec("in", "o")))
