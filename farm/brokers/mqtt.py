@@ -20,8 +20,9 @@ from typing import Final
 
 from farm import log
 from farm.broker import Broker, Delivery, Home, Matches, OnDeliveries, OnMessages, PublishDone, Subscription
-from farm.brokers.mqtt_address import LinkFault, address_of
+from farm.brokers.mqtt_address import address_of
 from farm.brokers.mqtt_desk import Desk, Place
+from farm.brokers.mqtt_faults import LinkFault
 from farm.brokers.mqtt_inbox import settle
 from farm.brokers.mqtt_lane import LanePlan
 from farm.brokers.mqtt_link import Link, NoEnds

@@ -1,4 +1,4 @@
-"""Where an MQTT server is, how to get there, and why one did not: in words for one line."""
+"""Where an MQTT server is, and how to get there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from farm.errors import printable
+from farm.brokers.mqtt_faults import LinkFault, words_of
+from farm.brokers.mqtt_websocket import WebSocket
 from farm.spec import TlsSpec
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 SECURE: Final = ("mqtts", "wss")
 OVER_HTTP: Final = ("ws", "wss")
-SHOWN_LIMIT: Final = 200  # characters of somebody else's words
 
 # A peer that has gone without a word: 10 s idle, then asked three times, 5 s apart; written data 20 s unacknowledged.
 _KEEP_ALIVE: Final = (
@@ -28,10 +28,6 @@ _KEEP_ALIVE: Final = (
 )
 
 
-class LinkFault(Exception):
-    """Why there is no connection: one line."""
-
-
 @dataclass(frozen=True)
 class Address:
     """Where the server is. path: of its socket (unix), or of the URL (ws, wss)."""
@@ -41,6 +37,12 @@ class Address:
     port: int
     path: str
     tls: TlsSpec | None
+
+    @property
+    def url(self) -> str:
+        """Of a WebSocket."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
 
     @property
     def secure(self) -> bool:
@@ -63,39 +65,25 @@ async def reach(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
 
     Raises: LinkFault.
     """
-    loop = asyncio.get_running_loop()
     try:
         if address.scheme == "unix":
-            await loop.create_unix_connection(make, address.path)
-            return
-        context = _context(address.tls) if address.secure else None
-        transport, _ = await loop.create_connection(make, address.host, address.port, ssl=context)
+            await asyncio.get_running_loop().create_unix_connection(make, address.path)
+        elif address.scheme in OVER_HTTP:
+            websocket = WebSocket(address.url, make)
+            await _connect(address, lambda: websocket)
+            await websocket.opened
+        else:
+            await _connect(address, make)
     except (OSError, ValueError) as error:  # ValueError: a host name that is none
         raise LinkFault(words_of(error)) from error
+
+
+async def _connect(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
+    context = _context(address.tls) if address.secure else None
+    transport, _ = await asyncio.get_running_loop().create_connection(make, address.host, address.port, ssl=context)
     open_socket: socket.socket = transport.get_extra_info("socket")
     for level, option, value in _KEEP_ALIVE:
         open_socket.setsockopt(level, option, value)
-
-
-def words_of(error: Exception) -> str:
-    """An error of the network or of TLS, for people."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: its certificate is not believed: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    if isinstance(error, socket.gaierror):
-        return f"no such host: {error.strerror}"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return shown(words[:1].lower() + words[1:])
-
-
-def shown(text: str) -> str:
-    """Somebody else's words, fit for one line."""
-    return printable(text if len(text) <= SHOWN_LIMIT else text[: SHOWN_LIMIT - 3] + "...")
 
 
 def _context(tls: TlsSpec | None) -> ssl.SSLContext:

@@ -134,20 +134,23 @@ class Desk:
 def _share(members: list[_Member], deliveries: list[Delivery]) -> None:
     """Hand each to a member, as evenly as their grants allow; who was handed some is then the last in line."""
     start = 0
-    ready = [member for member in members if member.granted > 0]
     parts: list[tuple[_Member, list[Delivery]]] = []
-    while start < len(deliveries):
-        member = ready.pop(0)
-        size = -(-(len(deliveries) - start) // (len(ready) + 1))
-        some = deliveries[start : start + min(size, member.granted)]
-        start += len(some)
-        for delivery in some:
-            delivery.trigger = member.trigger
-        member.granted -= len(some)
-        if member.granted > 0:
-            ready.append(member)
-        members.remove(member)
-        members.append(member)
-        parts.append((member, some))
+    ready = sorted((member for member in members if member.granted > 0), key=_granted)  # who is short of grants first
+    for place, member in enumerate(ready):
+        size = min(member.granted, -(-(len(deliveries) - start) // (len(ready) - place)))
+        some = deliveries[start : start + size]
+        start += size
+        if some:
+            for delivery in some:
+                delivery.trigger = member.trigger
+            member.granted -= size
+            members.remove(member)
+            members.append(member)
+            parts.append((member, some))
+    assert start == len(deliveries), "no more is handed over than was granted"
     for member, some in parts:  # last: who is handed something may grant more at once
         member.on_deliveries(some)
+
+
+def _granted(member: _Member) -> int:
+    return member.granted

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 
 from farm.backoff import Backoff
 from farm.broker import BrokerState
-from farm.brokers.mqtt_address import Address, LinkFault
+from farm.brokers.mqtt_address import Address
+from farm.brokers.mqtt_faults import LinkFault
 from farm.brokers.mqtt_link import CLOSED, Link
 from farm.brokers.mqtt_packets import Ack, Arrival
 from farm.brokers.mqtt_paho import Greeting, Login, Wish

@@ -17,7 +17,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from farm.brokers.mqtt_address import Address, LinkFault, reach, shown, words_of
+from farm.brokers.mqtt_address import Address, reach
+from farm.brokers.mqtt_faults import LinkFault, shown, words_of
 from farm.brokers.mqtt_packets import (
     PUBACK,
     PUBLISH,
