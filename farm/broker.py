@@ -320,14 +320,14 @@ class Matches:
 
     def __init__(self, grammar: Grammar) -> None:
         self._grammar: Final[Grammar] = grammar
-        self._triggers: dict[tuple[str, str], Matcher] = {}
+        self._triggers: dict[tuple[str, str | int], Matcher] = {}
         self._listeners: dict[int, Matcher] = {}
         self._number = 0
         self._found: dict[str, Published] = {}
 
     def add(self, subscription: Subscription) -> None:
         """A trigger has subscribed."""
-        which = subscription.group or str(subscription.trigger)
+        which = subscription.group or subscription.trigger
         self._triggers[subscription.topic, which] = compile_filter(subscription.topic, self._grammar)
         self._found.clear()
 

@@ -46,7 +46,7 @@ def _circles(manifest: Manifest) -> Iterator[Problem]:
         way = "" if len(circle) == 1 else f" by way of {', '.join(circle[1:])}"
         yield Problem(
             f"{each.key} feeds itself",
-            where=manifest.sources[f"{each.key}.topic"],
+            where=manifest.sources[f"{each.key}.topic" if each.spec.queue is None else f"{each.key}.queue.topic"],
             why=f'what it publishes to "{publish.subject if publish else ""}" comes back to it{way}; '
             f"farm ends such a message after {HOPS} hops",
             todo="Publish to a subject that its topic does not match",
@@ -76,10 +76,10 @@ def _way_back(start: str, feeds: dict[str, list[str]]) -> list[str]:
 
 def _twice(manifest: Manifest) -> Iterator[Problem]:
     for name, component in manifest.spec.components.items():
-        seen: dict[tuple[str, str], int] = {}
+        seen: dict[tuple[str, str, str], int] = {}
         for index, trigger in enumerate(component.triggers):
-            first = seen.setdefault((trigger.broker, trigger.topic), index)
-            if first != index:
+            first = seen.setdefault((trigger.broker, trigger.topic, trigger.group), index)
+            if first != index and not trigger.group:
                 key = f"components.{name}.triggers[{index}]"
                 yield Problem(
                     f"{key} is triggers[{first}] once more",

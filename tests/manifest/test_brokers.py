@@ -159,3 +159,14 @@ def test_what_is_shown_of_a_secret_is_its_place(tmp_path: Path) -> None:
     lines = "\n".join(as_lines(read(write(tmp_path, manifest(f'{REDIS}\npassword = {{ env = "PW" }}')), {})))
     assert 'brokers.b.password.env = "PW"' in lines
     assert "brokers.b.username is not set: the default user" in lines
+
+
+def test_two_members_of_a_group_are_no_mistake_and_a_circle_through_a_queue_is_told(
+    tmp_path: Path,
+) -> None:
+    queue = '{ topic = "a.*", group = "g" }'
+    two = f'queue = {queue}\n[[components.c.triggers]]\nbroker = "b"\nqueue = {queue}'
+    assert review(read(write(tmp_path, manifest(NATS, two)), {})) == []
+    circle = f'queue = {queue}\npublish = {{ subject = "a.b" }}'
+    (warning,) = review(read(write(tmp_path, manifest(NATS, circle)), {}))
+    assert str(warning).startswith("components.c.triggers[0] feeds itself (farm.toml:10)")
