@@ -79,15 +79,20 @@ News = Settled | Live | Ended | Heard | Gap | Answer
 class _Listener:
     """What is known of one listener of ours."""
 
-    __slots__ = ("broker", "consumed", "credit", "expected", "live", "pattern")
+    __slots__ = ("ahead", "broker", "consumed", "consumed_bytes", "credit", "expected", "live", "pattern")
 
     def __init__(self, pattern: str, credit: int, broker: str | None) -> None:
         self.pattern = pattern
         self.credit = credit
         self.broker = broker
         self.live = False
+        self.begin()
+
+    def begin(self) -> None:
+        """With a life of ingest, from nothing."""
         self.expected = 1
-        self.consumed = 0
+        self.consumed = self.consumed_bytes = 0
+        self.ahead = relay.Ahead()
 
 
 class Session:
@@ -162,9 +167,10 @@ class Session:
         if known is None:
             return
         known.consumed += count
-        if known.consumed * 2 >= known.credit:
+        known.consumed_bytes += known.ahead.take(count)
+        if known.consumed * 2 >= known.credit or known.consumed_bytes * 2 >= relay.AHEAD_LIMIT_BYTES:
             self._control.append(relay.Grant(listener, known.consumed))
-            known.consumed = 0
+            known.consumed = known.consumed_bytes = 0
 
     def ask(self) -> int:
         """Ask how brokers and components are; the question's number, which `Answer` will name."""
@@ -213,7 +219,8 @@ class Session:
         for number, known in self._listeners.items():
             if known.live:
                 news.append(Gap(number))
-            known.live, known.expected, known.consumed = False, 1, 0
+            known.live = False
+            known.begin()
             self._control.append(relay.Listen(number, known.pattern, known.credit, known.broker))
         return news
 
@@ -290,6 +297,7 @@ class Session:
             return []
         missed = max(0, word.first - known.expected)
         known.expected = word.first + len(word.messages)
+        known.ahead.put(len(word.messages), sum(len(message.payload) for message in word.messages))
         return [Heard(word.listener, word.messages, missed)]
 
 

@@ -1,8 +1,9 @@
 """Listeners: who hears what is published, live, on the relay.
 
     broker > channel (one for each broker and pattern)  > listeners > one Heard each and turn of the loop
-A listener has credit. What is published while it has none is left out for it and shows as a gap in the numbers: the
-newest is left out, never the oldest, and nobody else notices.
+A listener has credit, in messages, and in bytes that it was sent and has not granted again: a client that reads nothing
+has a few MiB waiting for it in ingest, and not whatever its credit may weigh. What is published while it has none is
+left out for it and shows as a gap in the numbers: the newest is left out, never the oldest, and nobody else notices.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ from farm.errors import FarmError, InputError, Problem, UnknownBroker
 from farm.ingest.outputs import suggestion
 from farm.message import Message
 from farm.subject import Matcher, compile_filter, validate_filter
-from farm.wire.relay import LISTENERS_LIMIT, FromIngest, Heard, HeardMessage, Listen, Listening, ListenRefused
+from farm.wire.relay import (
+    AHEAD_LIMIT_BYTES,
+    LISTENERS_LIMIT,
+    Ahead,
+    FromIngest,
+    Heard,
+    HeardMessage,
+    Listen,
+    Listening,
+    ListenRefused,
+)
 
 HEARD_LIMIT_BYTES: Final = 256 << 10  # of payload in one word; one larger message alone
 CREDIT_LIMIT: Final = 1 << 20
@@ -37,14 +48,17 @@ class _Channel:
 
 
 class _Listener:
-    """credit: messages that may still come unasked; next: the number of the next message, left-out ones included."""
+    """credit: messages that may still come unasked; ahead: what has come and was not granted again; next: the number of
+    the next message, left-out ones included.
+    """
 
-    __slots__ = ("credit", "key", "next")
+    __slots__ = ("ahead", "credit", "key", "next")
 
     def __init__(self, key: tuple[str, str], credit: int) -> None:
         self.key = key
         self.credit = credit
         self.next = 1
+        self.ahead = Ahead()
 
 
 class Listeners:
@@ -81,6 +95,7 @@ class Listeners:
         """Let more messages come. One that has ended meanwhile is no fault of the client."""
         if one := self._clients.get(client, {}).get(listener):
             one.credit = min(CREDIT_LIMIT, one.credit + max(0, count))
+            one.ahead.take(max(0, count))
 
     def unlisten(self, client: bytes, listener: int) -> None:
         """No more."""
@@ -160,25 +175,26 @@ class Listeners:
     def _tell(self, client: bytes, number: int, one: _Listener, heard: list[HeardMessage]) -> None:
         first = one.next
         one.next += len(heard)
-        told = min(one.credit, len(heard))
-        one.credit -= told
+        told = 0
+        for start, end, size_bytes in _portions(heard[: one.credit]):
+            full = one.ahead.size_bytes and one.ahead.size_bytes + size_bytes > AHEAD_LIMIT_BYTES
+            if full or not self._send(client, Heard(number, first + start, heard[start:end])):
+                break
+            one.ahead.put(end - start, size_bytes)
+            told = end
+        one.credit -= told  # the others will not come: nobody will grant them again
         self.left_out += len(heard) - told
-        for start, end in _portions(heard[:told]):
-            if not self._send(client, Heard(number, first + start, heard[start:end])):
-                self.left_out += told - start
-                one.credit += told - start  # they will not come: nobody will grant them again
-                return
 
 
-def _portions(heard: list[HeardMessage]) -> list[tuple[int, int]]:
-    """Where to cut so that no word is too large."""
-    cuts: list[tuple[int, int]] = []
+def _portions(heard: list[HeardMessage]) -> list[tuple[int, int, int]]:
+    """Where to cut so that no word is too large, and the payload of each in bytes."""
+    cuts: list[tuple[int, int, int]] = []
     start = size = 0
     for place, message in enumerate(heard):
         if place > start and size + len(message.payload) > HEARD_LIMIT_BYTES:
-            cuts.append((start, place))
+            cuts.append((start, place, size))
             start, size = place, 0
         size += len(message.payload)
     if heard:
-        cuts.append((start, len(heard)))
+        cuts.append((start, len(heard), size))
     return cuts

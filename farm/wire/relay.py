@@ -13,6 +13,7 @@ A client has at most WINDOW batches unanswered. Ingest answers a batch once it i
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 import msgspec
@@ -24,6 +25,37 @@ BATCH_COUNT_LIMIT: Final = 256
 BATCH_LIMIT_BYTES: Final = 256 << 10
 WINDOW: Final = 4  # batches unanswered at a time
 LISTENERS_LIMIT: Final = 4096  # of one client
+AHEAD_LIMIT_BYTES: Final = 16 << 20  # of payload that a listener was sent and has not granted again; one message always
+
+
+class Ahead:
+    """What a listener was sent and has not granted again, by its payload. Kept at both ends, which agree: a client that
+    is done with half of AHEAD_LIMIT_BYTES grants what it is done with.
+    """
+
+    __slots__ = ("_words", "size_bytes")
+
+    def __init__(self) -> None:
+        self._words: deque[tuple[int, int]] = deque()  # messages of one word, and what is left of its bytes
+        self.size_bytes = 0
+
+    def put(self, count: int, size_bytes: int) -> None:
+        """So much was sent in one word."""
+        self._words.append((count, size_bytes))
+        self.size_bytes += size_bytes
+
+    def take(self, count: int) -> int:
+        """The first `count` messages are done with; what they weighed, messages of one word all alike."""
+        before_bytes = self.size_bytes
+        while count and self._words:
+            first, size_bytes = self._words.popleft()
+            done = min(first, count)
+            part = size_bytes * done // first
+            self.size_bytes -= part
+            count -= done
+            if done < first:
+                self._words.appendleft((first - done, size_bytes - part))
+        return before_bytes - self.size_bytes
 
 
 class Publish(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -149,6 +149,20 @@ def test_credit_is_given_back_in_halves() -> None:
     assert session.outgoing() == [relay.Grant(number, 50)]
 
 
+def test_credit_of_heavy_messages_is_given_back_by_their_weight() -> None:
+    session = Session()
+    number = session.listen("a", 100)
+    session.outgoing()
+    heavy = relay.HeardMessage("1", "a", bytes(1 << 20))
+    session.hear(relay.Heard(number, 1, [heavy] * 10))
+    session.consumed(number, 7)
+    assert session.outgoing() == []
+    session.consumed(number, 1)
+    assert session.outgoing() == [relay.Grant(number, 8)]
+    session.consumed(number, 2)
+    assert session.outgoing() == []
+
+
 def test_a_refused_listener_is_gone() -> None:
     session = Session()
     number = session.listen("a", 100)

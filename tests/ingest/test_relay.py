@@ -162,6 +162,20 @@ def test_without_credit_the_newest_are_left_out_and_show_as_a_gap(client: Client
     assert (heard.first, heard.messages[0].payload) == (7, b"6")
 
 
+def test_a_listener_that_grants_nothing_has_a_few_mib_waiting_for_it_whatever_its_credit(client: Client) -> None:
+    listening(client, 5, "x", 4096)
+    heavy = Publish("x", bytes(1 << 20))
+    for _ in range(20):
+        client.publish(heavy)
+    heard = [client.hear(relay.Heard).first for _ in range(16)]
+    assert heard == list(range(1, 17))
+    client.publish(Publish("x", b"light"))
+    client.say(relay.Grant(5, 1))
+    client.publish(heavy)
+    assert client.hear(relay.Heard).first == 22, "21 came before it, five of which were left out"
+    assert client.status()["ingest"]["left_out"] == 5
+
+
 def test_one_without_credit_costs_the_others_nothing(house: House, client: Client) -> None:
     stalled = house.client()
     listening(stalled, 1, "x", 0)
