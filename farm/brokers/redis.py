@@ -72,9 +72,7 @@ class RedisBroker(Broker):
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
-        """Try once to reach the server, and go on behind. Raises: NotPermitted: the consumer's name cannot be kept."""
-        self._consumer = Consumer(self._home)
-        self._groups.consumer = self._consumer.name
+        """Try once to reach the server, and go on behind."""
         await self._connection.start()
 
     async def close(self) -> None:
@@ -93,6 +91,12 @@ class RedisBroker(Broker):
     def waiting_for(self, trigger: int) -> int:
         """Messages of pub/sub that wait here; a queue's wait at the server."""
         return 0 if trigger in self._groups.readings else self._backlog.waiting_for(trigger)
+
+    def prepare(self) -> None:
+        """Have a name for our consumers. Raises: NotPermitted: it cannot be kept."""
+        if self._consumer is None:
+            self._consumer = Consumer(self._home)
+            self._groups.name_consumers(self._consumer.name)
 
     def begin(self, life: Life) -> None:
         """The connection is up."""

@@ -136,6 +136,9 @@ class Life:
 class User(Protocol):
     """Who lives on a connection."""
 
+    def prepare(self) -> None:
+        """It is about to be made: have what it takes. Raises: FarmError: that is why it is down."""
+
     def begin(self, life: Life) -> None:
         """It is up: subscribe to all there is."""
 
@@ -178,6 +181,7 @@ class Connection:
         while True:
             life = Life(self._open)
             try:
+                self._user.prepare()
                 await self._connect(life)
                 began_s = loop.time()
                 self.life, self.fault = life, ""

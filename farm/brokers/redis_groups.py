@@ -39,6 +39,7 @@ SCAN_LIMIT: Final = 256
 CLAIMS_LIMIT: Final = 64  # entries of others that are claimed in a second: no storm after an outage
 PART: Final = 256  # entries that one script looks at
 TEND_S: Final = 1.0
+SURE: Final = 2 / 3  # of `claim_after`: that long after the last look a lease cannot have run out
 AGAIN_S: Final = 2.0
 NOBODY: Final = (b"", RELEASED.encode())
 GONE: Final = ("NOGROUP", "UNBLOCKED")
@@ -60,14 +61,20 @@ class Reading:
 
     held: entries handed over. closing: entries that are settled (True) or released (False), which the server has not
     confirmed yet; unsent: those of them that it was not told of in this life. last: the last entry that was seen.
+    kept_s: since when no lease of those in hand was left alone; none: some may have run out.
     """
 
-    def __init__(self, subscription: Subscription, key: str, consumer: str, on_deliveries: OnDeliveries) -> None:
+    def __init__(self, subscription: Subscription, key: str, member: int, on_deliveries: OnDeliveries) -> None:
+        """
+        Args:
+          member: how many triggers of this farm read the same stream already: each is a consumer of its own.
+        """
         self.trigger: Final = subscription.trigger
         self.topic: Final = subscription.topic
         self.name: Final = subscription.durable
         self.key: Final = key
-        self.consumer: Final = consumer
+        self.consumer = ""
+        self._member: Final = member
         self.on_deliveries: Final = on_deliveries
         self.granted = 0
         self.wanted: Final = asyncio.Event()
@@ -76,8 +83,13 @@ class Reading:
         self.unsent: list[bytes] = []
         self.last = b"0"
         self.known = False
+        self.kept_s: float | None = None
         self.fault = ""
         self.mean_bytes = 1
+
+    def name_consumer(self, name: str) -> None:
+        """What this farm's consumers are called."""
+        self.consumer = f"{name}-{self._member}" if self._member else name
 
     def is_ours(self, entry: bytes) -> bool:
         """Whether we have it in hand."""
@@ -89,7 +101,7 @@ class Groups:
 
     def __init__(self, broker: str, counters: BrokerCounters, options: GroupOptions) -> None:
         self.readings: Final[dict[int, Reading]] = {}
-        self.consumer = ""
+        self._consumer = ""
         self._broker: Final = broker
         self._counters: Final = counters
         self._options: Final = options
@@ -108,11 +120,18 @@ class Groups:
         kind, topic = self._options.kind, subscription.topic
         key = f"farm:{{{topic}}}:{kind}:{subscription.durable}"
         members = sum(reading.key == key for reading in self.readings.values())
-        consumer = f"{self.consumer}-{members}" if members else self.consumer
-        reading = self.readings[subscription.trigger] = Reading(subscription, key, consumer, on_deliveries)
+        reading = self.readings[subscription.trigger] = Reading(subscription, key, members, on_deliveries)
+        reading.name_consumer(self._consumer)
         if self._life is not None:
+            reading.kept_s = time.monotonic()
             self._life.spawn(self._read(self._life, reading))
         return reading
+
+    def name_consumers(self, name: str) -> None:
+        """What this farm's consumers are called, at every start; to be told before the first life."""
+        self._consumer = name
+        for reading in self.readings.values():
+            reading.name_consumer(name)
 
     def grant(self, trigger: int, count: int) -> None:
         """Allow more."""
@@ -132,6 +151,10 @@ class Groups:
         """The server has settled it already."""
         self.readings[delivery.trigger].held.discard(cast("bytes", delivery.token))
 
+    def is_sure(self, reading: Reading) -> bool:
+        """Whether nobody can have claimed what we have in hand: all leases were looked after in time."""
+        return reading.kept_s is not None and time.monotonic() - reading.kept_s < self._options.claim_after_s * SURE
+
     def quiet(self) -> None:
         """Read no more."""
         self._quiet = True
@@ -140,6 +163,8 @@ class Groups:
         """The server is there."""
         self._life = life
         for reading in self.readings.values():
+            if not reading.held:
+                reading.kept_s = time.monotonic()
             life.spawn(self._read(life, reading))
         life.spawn(self._tend(life))
 
@@ -148,6 +173,7 @@ class Groups:
         self._life = None
         for reading in self.readings.values():
             reading.unsent = list(reading.closing)
+            reading.kept_s = None
 
     async def ensure(self, life: Life, reading: Reading) -> None:
         """Have the stream, its group, and a note for publishers. Raises: LinkFault, ServerFault."""
@@ -317,17 +343,17 @@ class Groups:
     async def _tend(self, life: Life) -> None:
         """Tell again what was not confirmed, and extend leases."""
         third_s = self._options.claim_after_s / 3
-        due_s = time.monotonic() + third_s
+        due_s = 0.0  # what we have had in hand for a whole outage comes first
         while True:
             self._flush()
-            await asyncio.sleep(min(TEND_S, third_s))
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + third_s
                 for reading in list(self.readings.values()):
                     await self._extend(life, reading)
+            await asyncio.sleep(min(TEND_S, third_s))
 
     async def _extend(self, life: Life, reading: Reading) -> None:
-        held = list(reading.held)
+        held, began_s = list(reading.held), time.monotonic()
         for at in range(0, len(held), PART):
             head = (KEEP_DIGEST, 1, reading.key, reading.consumer)
             try:
@@ -343,6 +369,7 @@ class Groups:
             if lost:
                 text = "entries are another consumer's now, or nobody's: they may be handled twice"
                 log.get().warning(text, broker=self._broker, key=reading.key, entries=len(lost))
+        reading.kept_s = began_s
 
     def _complain(self, reading: Reading, why: str) -> None:
         """Say once what is wrong with a stream."""

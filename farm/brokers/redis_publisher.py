@@ -20,14 +20,19 @@ OnAnswers = Callable[[list[Answer]], None]
 
 
 class Part:
-    """Some of a publish: for one server. places: where in the publish each was; words: what the script is told."""
+    """Some of a publish: for one server. places: where in the publish each was; words: what the script is told.
 
-    __slots__ = ("key", "places", "size_bytes", "words")
+    source, heading: of what was put there last: what it was made from, and the place of the word that counts.
+    """
+
+    __slots__ = ("heading", "key", "places", "size_bytes", "source", "words")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.places: list[int] = []
         self.words: list[Word] = []
+        self.source: object = None
+        self.heading = 0
         self.size_bytes = 0
 
 

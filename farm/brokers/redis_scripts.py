@@ -51,61 +51,65 @@ local function cast(found, words, from, to)
 end
 """
 
-# ARGV: 1 where listeners cannot be counted, 1 where there is IDMP; then of each: stream (or nothing), entry, consumer,
-# how many outputs; of each output: subject, what to know it by (or nothing), how many words, words.
-# Returns for each: 1 done; 0 another consumer has the entry, nothing was done; else an error.
+# ARGV: 1 where listeners cannot be counted, 1 where there is IDMP; then of each stream (or nothing): its key, the one
+# who must not have lost an entry (or nothing: it cannot have), how many entries; of each: its id, how many outputs; of
+# each output: subject, what to know it by (or nothing), how many words, words.
+# Returns for each entry: 1 done; 0 another consumer has it, nothing was done; else an error.
 RUN: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
     + _PLACES
     + """
-local idmp, at = ARGV[2] == '1', 3
-local function word() at = at + 1; return ARGV[at - 1] end
+local argv, call, pcall, unpack, tonumber, type = ARGV, redis.call, redis.pcall, unpack, tonumber, type
+local idmp, at, last, answers = argv[2] == '1', 3, #ARGV, {}
 local function add(key, dedup, from, to)
   local said
   if idmp and dedup ~= '' then
-    said = redis.pcall('XADD', key, 'IDMP', 'farm', dedup, '*', unpack(ARGV, from, to))
+    said = pcall('XADD', key, 'IDMP', 'farm', dedup, '*', unpack(argv, from, to))
   else
-    said = redis.pcall('XADD', key, '*', unpack(ARGV, from, to))
+    said = pcall('XADD', key, '*', unpack(argv, from, to))
   end
   return type(said) == 'table' and said.err or nil
 end
-local function emit(subject, dedup, from, to)
-  local found = place(subject)
+local function emit(found, dedup, from, to)
   local fault
-  if #found > 0 then
-    for _, key in ipairs(found) do fault = fault or add(key, dedup, from, to) end
-    if found.others and not fault then
-      local said = redis.pcall('XADD', subject, '*', 'farm-copy', '1', unpack(ARGV, from, to))
-      fault = type(said) == 'table' and said.err or nil
+  for index = 1, #found do fault = fault or add(found[index], dedup, from, to) end
+  if #found == 0 then
+    if found.type == 'stream' then
+      fault = add(found.own, dedup, from, to)
+    elseif found.type ~= 'none' then
+      fault = 'WRONGTYPE a ' .. found.type .. ' has this key'
     end
-  elseif found.type == 'stream' then
-    fault = add(subject, dedup, from, to)
-  elseif found.type ~= 'none' then
-    fault = 'WRONGTYPE a ' .. found.type .. ' has this key'
+  elseif found.others and not fault then
+    local said = pcall('XADD', found.own, '*', 'farm-copy', '1', unpack(argv, from, to))
+    fault = type(said) == 'table' and said.err or nil
   end
-  if not fault and found.heard then cast(found, ARGV, from, to) end
+  if found.heard and not fault then cast(found, argv, from, to) end
   return fault
 end
-local answers = {}
-while at <= #ARGV do
-  local stream, entry, consumer, count = word(), word(), word(), tonumber(word())
-  local answer, mine = 1, true
-  if stream ~= '' then
-    local pending = redis.pcall('XPENDING', stream, 'farm', entry, entry, 1)
-    mine = pending.err or not pending[1] or pending[1][2] == consumer
-    if not mine then answer = 0 end
-  end
+local function is_lost(stream, entry, consumer)
+  local pending = pcall('XPENDING', stream, 'farm', entry, entry, 1)
+  return not pending.err and pending[1] and pending[1][2] ~= consumer
+end
+while at <= last do
+  local stream, consumer, count, done = argv[at], argv[at + 1], tonumber(argv[at + 2]), {}
+  at = at + 3
   for _ = 1, count do
-    local subject, dedup, words = word(), word(), tonumber(word())
-    if mine and answer == 1 then answer = emit(subject, dedup, at, at + words - 1) or 1 end
-    at = at + words
+    local entry, outputs, answer = argv[at], tonumber(argv[at + 1]), 1
+    at = at + 2
+    if consumer ~= '' and is_lost(stream, entry, consumer) then answer = 0 end
+    for _ = 1, outputs do
+      local subject, to = argv[at], at + 2 + tonumber(argv[at + 2])
+      if answer == 1 then answer = emit(places[subject] or place(subject), argv[at + 1], at + 3, to) or 1 end
+      at = to + 1
+    end
+    if answer == 1 then done[#done + 1] = entry end
+    answers[#answers + 1] = answer
   end
-  if stream ~= '' and answer == 1 then
-    redis.call('XACK', stream, 'farm', entry)
-    redis.call('XDEL', stream, entry)
+  if stream ~= '' and #done > 0 then
+    call('XACK', stream, 'farm', unpack(done))
+    call('XDEL', stream, unpack(done))
   end
-  answers[#answers + 1] = answer
 end
 return answers
 """

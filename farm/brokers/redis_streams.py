@@ -32,7 +32,7 @@ from farm.brokers.options.redis import RedisStreamsSpec
 from farm.brokers.redis_connection import Connection, Life
 from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
-from farm.brokers.redis_groups import GroupOptions, Groups
+from farm.brokers.redis_groups import GroupOptions, Groups, Reading
 from farm.brokers.redis_inlets import Inlets
 from farm.brokers.redis_publisher import Answer, Part, Parts, Publisher
 from farm.brokers.redis_scripts import RUN_DIGEST
@@ -68,9 +68,7 @@ class RedisStreamsBroker(Broker):
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
-        """Try once to reach the server, and go on behind. Raises: NotPermitted: the consumer's name cannot be kept."""
-        self._consumer = Consumer(self._home)
-        self._groups.consumer = self._consumer.name
+        """Try once to reach the server, and go on behind."""
         await self._connection.start()
 
     async def close(self) -> None:
@@ -84,6 +82,12 @@ class RedisStreamsBroker(Broker):
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
+
+    def prepare(self) -> None:
+        """Have a name for our consumers. Raises: NotPermitted: it cannot be kept."""
+        if self._consumer is None:
+            self._consumer = Consumer(self._home)
+            self._groups.name_consumers(self._consumer.name)
 
     def begin(self, life: Life) -> None:
         """The connection is up."""
@@ -162,10 +166,10 @@ class RedisStreamsBroker(Broker):
             return
         parts = Parts(life)
         for place, message in enumerate(messages):
-            part = self._part(parts, life, message.subject, message.size_bytes)
-            part.places.append(place)
-            part.words += ("", "", "", 1)
-            self._put(part, message)
+            part = parts.part(message.subject, message.size_bytes)
+            self._note(life, part, place, None)
+            part.words += ("", 1)
+            self._put(life, part, message)
 
         def answered(answers: list[Answer]) -> None:
             of = self._matches.of
@@ -184,12 +188,14 @@ class RedisStreamsBroker(Broker):
             return
         parts = Parts(life)
         for place, commit in enumerate(commits):
-            reading = self._groups.readings[commit.delivery.trigger]
-            part = self._part(parts, life, reading.topic, sum(each.size_bytes for each in commit.outputs))
-            part.places.append(place)
-            part.words += (reading.key, cast("bytes", commit.delivery.token), reading.consumer, len(commit.outputs))
-            for output in commit.outputs:
-                self._put(part, output)
+            delivery, outputs = commit.delivery, commit.outputs
+            reading = self._groups.readings[delivery.trigger]
+            size_bytes = outputs[0].size_bytes if len(outputs) == 1 else sum(each.size_bytes for each in outputs)
+            part = parts.part(reading.topic, size_bytes)
+            self._note(life, part, place, reading)
+            part.words += (cast("bytes", delivery.token), len(outputs))
+            for output in outputs:
+                self._put(life, part, output)
 
         def answered(answers: list[Answer]) -> None:
             taken = 0
@@ -224,15 +230,21 @@ class RedisStreamsBroker(Broker):
         else:
             published([])
 
-    def _part(self, parts: Parts, life: Life, subject: str, size_bytes: int) -> Part:
-        part = parts.part(subject, size_bytes)
-        if not part.words:
-            part.words += (int(life.cluster), int(life.features.idmp))
-        return part
+    def _note(self, life: Life, part: Part, place: int, source: Reading | None) -> None:
+        """One more entry of a part, of this source: under the source's heading, which counts what stands beneath."""
+        words = part.words
+        if not words:
+            words += (int(life.cluster), int(life.features.idmp))
+        if not part.places or part.source is not source:
+            part.source = source
+            part.heading = len(words) + 2
+            words += (source.key, "" if self._groups.is_sure(source) else source.consumer, 0) if source else ("", "", 0)
+        part.places.append(place)
+        words[part.heading] = cast("int", words[part.heading]) + 1
 
-    def _put(self, part: Part, message: Message) -> None:
+    def _put(self, life: Life, part: Part, message: Message) -> None:
         words = words_of(message, self._body)
-        part.words += (message.subject, message.dedup, len(words))
+        part.words += (message.subject, message.dedup if life.features.idmp else "", len(words))
         part.words += words
 
     def _heard(self, subject: str, heard: list[Heard]) -> None:
