@@ -26,17 +26,18 @@ from farm.broker import (
     Subscription,
 )
 from farm.brokers.backlog import Backlog
-from farm.brokers.headers import from_headers, to_headers
+from farm.brokers.headers import CAUSE, HOPS, ID, from_headers, to_headers
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_pings import Flushed
 from farm.brokers.nats_protocol import Raw, decode_headers, encode_headers
 from farm.brokers.nats_target import target_of
 from farm.brokers.options.nats import NatsSpec
 from farm.errors import BrokerFull, BrokerUnavailable, InvalidSubject, NotPermitted, PayloadTooLarge, Problem
-from farm.message import Message, new_id
+from farm.message import Ids, Message
 from farm.spec import BrokerSpec
 from farm.subject import RESERVED_PREFIXES
 
+OWN_LINES: Final = 3
 _RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_PREFIXES)
 
 
@@ -66,6 +67,7 @@ class NatsBroker(Broker):
         self._matches: Final = Matches(self.grammar)
         self._backlog: Final = Backlog(self.counters)
         self._topics: Final[dict[tuple[str, int], _Topic]] = {}  # of a queue: with the trigger, else -1
+        self._ids: Final = Ids()
         self._denied: Final[set[str]] = set()  # topics of triggers that this connection may not have
         self._was_up = False
         self._listener_number = 0
@@ -139,7 +141,8 @@ class NatsBroker(Broker):
     def _heard(self, topic: _Topic, raws: list[Raw]) -> None:
         if topic.wild:
             raws = [raw for raw in raws if not raw[0].startswith(_RESERVED)]
-        messages = [_message_of(raw) for raw in raws]
+        new = self._ids.new
+        messages = [_message_of(raw, new) for raw in raws]
         for trigger in topic.triggers:
             self._backlog.put(trigger, messages)
         for on_messages in list(topic.listeners.values()):
@@ -158,7 +161,7 @@ class NatsBroker(Broker):
         refused: dict[int, Refused] = {}
         limit_bytes = connection.max_payload_bytes
         for place, message in enumerate(messages):
-            headers, reply = encode_headers(to_headers(message)), message.reply_to or ""
+            headers, reply = _headers_of(message), message.reply_to or ""
             if len(headers) + len(message.payload) > limit_bytes:
                 refused[place] = PayloadTooLarge(len(headers) + len(message.payload), limit_bytes)
             elif " " in reply or not reply.isprintable():
@@ -216,19 +219,21 @@ class NatsBroker(Broker):
             self._became("up")
 
 
-def _message_of(raw: Raw) -> Message:
+def _headers_of(message: Message) -> bytes:
+    """The block of a message's headers. Most have none but ours, which need no looking at one by one."""
+    if message.cause and not message.headers:
+        ours = f"{ID}: {message.id}\r\n{CAUSE}: {message.cause}\r\n{HOPS}: {message.hops}\r\n"
+        if ours.count("\n") == ours.count("\r") == OWN_LINES:
+            return f"NATS/1.0\r\n{ours}\r\n".encode(errors="replace")
+    return encode_headers(to_headers(message))
+
+
+def _message_of(raw: Raw, new: Callable[[], str]) -> Message:
     """Never raises: whatever it is, it was delivered."""
     subject, reply, headers, payload = raw
+    to = subject.decode(errors="replace")
     reply_to = reply.decode(errors="replace") if reply and not reply.startswith(b"$") else None
     if not headers:
-        return Message(new_id(), subject.decode(errors="replace"), payload, (), reply_to)
-    envelope = from_headers(decode_headers(headers))
-    return Message(
-        envelope.id,
-        subject.decode(errors="replace"),
-        payload,
-        envelope.headers,
-        reply_to,
-        envelope.cause,
-        envelope.hops,
-    )
+        return Message(new(), to, payload, (), reply_to)
+    envelope = from_headers(decode_headers(headers), new=new)
+    return Message(envelope.id, to, payload, envelope.headers, reply_to, envelope.cause, envelope.hops)

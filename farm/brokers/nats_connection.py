@@ -259,8 +259,7 @@ class NatsConnection:
         out = [connect_line(target, link.info, secure=link.secure)]
         out += (encode_subscribe(sid, each.subject, each.queue) for sid, each in self._subscriptions.items())
         link.write(b"".join(out))
-        self._pings.ask(lambda flushed: self._answered(link, flushed.fault))
-        self._ping()
+        self.flush(lambda flushed: self._answered(link, flushed.fault))
         await self._ready.wait()
         if self._link is not link:
             raise LinkFault(self._fault)
@@ -353,18 +352,18 @@ class NatsConnection:
         if self._link is None:
             self._pings.lose(self._fault)
             return
+        if self._pings.asked:
+            self._note_ping()
         if self._out:
             self._link.write(b"".join(self._out))
             self._out.clear()
             self._out_bytes = 0
-        if self._pings.asked:
-            self._ping()
 
-    def _ping(self) -> None:
-        assert self._link is not None
+    def _note_ping(self) -> None:
+        """Have one in what is written next."""
         self._pinged_s = time.monotonic()
         self._pings.sent(self._pinged_s)
-        self._link.write(PING)
+        self._out.append(PING)
 
     def _tick(self) -> None:
         """Ask whether the server is there; give up on what it does not answer."""
@@ -375,5 +374,9 @@ class NatsConnection:
             return
         self._pings.give_up(now_s - CONFIRM_S)
         if now_s - self._pinged_s >= interval_s:
-            self._ping()
+            self.flush(_nobody)
         self._timer = asyncio.get_running_loop().call_later(tick_s, self._tick)
+
+
+def _nobody(_: object) -> None:
+    """Nobody waits for this PONG: its absence is what is looked for."""
