@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
 import hypothesis
 import pytest
+import uvloop
 
 IN_CI: Final = os.environ.get("CI") == "true"
 
 hypothesis.settings.register_profile("laptop", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "laptop"))
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What is tested here runs on uvloop, whose transports are not those of asyncio."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class RequireProgram(Protocol):

@@ -4,7 +4,12 @@
         @pytest.fixture
         def rig(self, tmp_path): ...
 
-Run by pytest with pytest-asyncio (asyncio_mode = "auto"). A test whose promise the broker does not make, by the
+Run by pytest with pytest-asyncio (asyncio_mode = "auto"), on the loop that ingest has: a conftest.py gives it,
+
+    def pytest_asyncio_loop_factories(config, item):
+        return {"uvloop": uvloop.new_event_loop}
+
+A test whose promise the broker does not make, by the
 abilities of its spec, is skipped and says so.
 """
 
@@ -55,6 +60,16 @@ def needs(promise: bool, text: str) -> None:
         pytest.skip(f"its kind of broker {text}")
 
 
+async def _live(rig: Rig, tmp_path: Path) -> None:
+    """A whole life of a broker, with a trigger and a listener."""
+    ends = await Ends(rig.make(home_of(tmp_path / "home"))).start()
+    came = ends.trigger(0, "a.b", granted=10)
+    heard, _ = ends.listener("a.b")
+    await ends.ready("a.b", came, heard)
+    await ends.broker.close()
+    assert ends.broker.state == "down"
+
+
 class BrokerSuite(Suite):
     """Triggers, grants, listeners, publishes, queues."""
 
@@ -63,14 +78,10 @@ class BrokerSuite(Suite):
         assert ends.states[-1] == ("up", "")
 
     async def test_it_is_down_once_closed_and_nothing_of_it_is_left(self, rig: Rig, tmp_path: Path) -> None:
+        await _live(rig, tmp_path)  # a loop's first connection opens descriptors of the loop's own
         coroutines, threads = asyncio.all_tasks(), set(threading.enumerate())
         descriptors = open_descriptors()
-        ends = await Ends(rig.make(home_of(tmp_path / "home"))).start()
-        came = ends.trigger(0, "a.b", granted=10)
-        heard, _ = ends.listener("a.b")
-        await ends.ready("a.b", came, heard)
-        await ends.broker.close()
-        assert ends.broker.state == "down"
+        await _live(rig, tmp_path)
         await eventually(lambda: asyncio.all_tasks() <= coroutines, "no coroutine of it")
         await eventually(lambda: set(threading.enumerate()) <= threads, "no thread of it")
         await eventually(lambda: open_descriptors() <= descriptors, "no descriptor of it")
