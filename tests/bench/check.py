@@ -25,7 +25,7 @@ from tests.bench.sections import SECTIONS, unknown
 KEPT: Final = Path(__file__).with_name("ratios.json")
 LOOKS: Final = 3
 QUIET_WAIT_S: Final = 10.0  # at most, before a further look
-BUDGET_S: Final = 90.0  # no further look after this
+BUDGET_S: Final = 110.0  # no further look after this
 
 Look = dict[str, Ratio]
 

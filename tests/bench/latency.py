@@ -18,7 +18,7 @@ from farm.client.blocking import Farm, Missed, Subscription
 from farm.client.session import Heard, Live, News, Settled
 from farm.wire.relay import Accepted, Publish
 from farm.wire.sockets import Sockets
-from tests.bench import caller, farms
+from tests.bench import caller, farms, machine
 from tests.bench.caller import Caller
 from tests.bench.flood import Flood
 from tests.bench.guests import Guest
@@ -30,7 +30,7 @@ from tests.system.family import Family
 GUESTS: Final[tuple[Guest, ...]] = ("tiny", "Python")
 BODY_BYTES: Final = 100
 BLOCK: Final = 25  # round trips of one kind before the other has its turn
-BLOCKS: Final = 6  # for each pair of the effort
+BLOCKS: Final = 6  # of each kind make a round
 SHARE: Final = 0.5
 CREDIT: Final = 1 << 16
 PATIENCE_S: Final = 30.0
@@ -51,6 +51,8 @@ LOAD_HEADS: Final = {
     "refused": "refused",
     "unheard": "unheard",
 }
+
+Trips = tuple[list[float], list[float]]  # a block through the whole path, and one of the bare link, in microseconds
 
 
 def measure(effort: Effort, say: Say) -> Report:
@@ -85,23 +87,24 @@ def measure(effort: Effort, say: Say) -> Report:
 
 
 def _at_rest(farm: Family, guest: Guest, bare: Link, effort: Effort, report: Report) -> Row:
-    whole: list[list[float]] = []
-    links: list[list[float]] = []
+    ours = [*(pid for some in farms.pids(farm).values() for pid in some), bare.child]
     with farm.connect() as client, client.subscribe(farms.answers_of(guest)) as heard:
-        _trips(client, heard, guest)
-        bare.trips(BLOCK)
-        for _ in range(BLOCKS * effort.pairs):
-            whole.append(_trips(client, heard, guest))
-            links.append(bare.trips(BLOCK))
-    over, under = ([quantile(block, 0.5) for block in blocks] for blocks in (whole, links))
+
+        def in_turn(_: int) -> list[Trips]:
+            return [(_trips(client, heard, guest), bare.trips(BLOCK)) for _ in range(BLOCKS)]
+
+        in_turn(0)
+        groups = machine.quietest(in_turn, effort.pairs, effort.rounds, ours)
+    pairs = [pair for group in groups for pair in group]
+    over, under = ([quantile(block, 0.5) for block in blocks] for blocks in zip(*pairs, strict=True))
     made = ratio(f"latency, {guest}, one at a time: whole path / link", "lower", over, under)
     report.ratios.append(made)
-    every = [trip for block in whole for trip in block]
+    every, links = ([trip for block in blocks for trip in block] for blocks in zip(*pairs, strict=True))
     return {
         "guest": guest,
         "p50_us": quantile(every, 0.5),
         "p99_us": quantile(every, 0.99),
-        "link_us": quantile([trip for block in links for trip in block], 0.5),
+        "link_us": quantile(links, 0.5),
         "ratio": made.value,
     }
 

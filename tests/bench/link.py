@@ -24,6 +24,7 @@ import uvloop
 from farm.invocation import Finished, Invoke, Output
 from farm.wire import work
 from farm.wire.sockets import RECEIVE_LIMIT, Dealer, Pump, Router, Sockets
+from tests.bench import machine
 from tests.bench.guests import ROOT
 from tests.bench.ratios import quantile, ratio
 from tests.bench.report import Effort, Report, Row, Say, Table
@@ -56,6 +57,7 @@ class Link:
         self._loop = loop
         self._hear: Callable[[work.Results], None] = lambda _: None
         self._ended: asyncio.Future[None] = loop.create_future()
+        self.child = 0
         self._pump = Pump(router, loop, self._ready)
 
     def close(self) -> None:
@@ -150,6 +152,7 @@ def link() -> Iterator[Link]:
         loop = uvloop.new_event_loop()
         child = subprocess.Popen([sys.executable, "-m", __name__, address], cwd=ROOT)
         found = Link(router, loop)
+        found.child = child.pid
         try:
             found.join()
             yield found
@@ -164,11 +167,14 @@ def link() -> Iterator[Link]:
 def measure(effort: Effort, say: Say) -> Report:
     """The whole section."""
     with link() as found:
-        blasts: dict[int, list[Blast]] = {batch: [] for batch in BATCHES}
-        for number in range(effort.pairs):
-            say(f"link: batches, round {number + 1} of {effort.pairs}")
-            for batch in BATCHES:
-                blasts[batch].append(found.blast(batch, effort.window_s))
+        say("link: batches")
+        rounds = machine.quietest(
+            lambda _: {batch: found.blast(batch, effort.window_s) for batch in BATCHES},
+            effort.pairs,
+            effort.rounds,
+            [found.child],
+        )
+        blasts = {batch: [one[batch] for one in rounds] for batch in BATCHES}
         say("link: round trips")
         trips = [trip for _ in range(effort.pairs) for trip in found.trips(TRIPS * 5)[TRIPS:]]
     rows: list[Row] = [

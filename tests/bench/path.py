@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench import farms
+from tests.bench import farms, machine
 from tests.bench.callee import Call, Callee, callee, invokes_of
 from tests.bench.codec import body_of, timed_us
 from tests.bench.flood import Flood, Window
@@ -64,8 +64,9 @@ class Stand:
         payloads = [invoke.payload for invoke in invokes_of(body)]
         floods = {workers: Flood(family, guest) for workers, family in self.families.items()}
         calls = self.callees[guest].calls(body)
-        found: list[Round] = []
-        for number in range(effort.pairs):
+        ours = [pid for family in self.families.values() for some in farms.pids(family).values() for pid in some]
+
+        def measure(number: int) -> Round:
             load: dict[int, Window] = {}
             drain: dict[int, Window] = {}
             for workers in sorted(floods, reverse=bool(number % 2)):
@@ -74,8 +75,9 @@ class Stand:
                     drain[workers] = drained
             codec_us, call_us = (_call_us(calls[way]) for way in ("codec", "call"))
             whole = drain if len(drain) == len(load) else None
-            found.append(Round(load, whole, codec_us, call_us, self.link.blast(LINK_BATCH, CALLS_S)))
-        return found
+            return Round(load, whole, codec_us, call_us, self.link.blast(LINK_BATCH, CALLS_S))
+
+        return machine.quietest(measure, effort.pairs, effort.rounds, [*ours, self.link.child])
 
 
 def measure(effort: Effort, say: Say) -> Report:

@@ -19,14 +19,15 @@ class Effort:
     name: str
     whole: bool
     pairs: int
+    rounds: int  # at most, to find as many pairs that others did not disturb
     cell_s: float  # for one cell of a table that is filled in this process
     window_s: float  # for one look at a farm under load
     load_s: float  # for one open-loop run
 
 
-FULL = Effort("full", whole=True, pairs=3, cell_s=0.8, window_s=0.4, load_s=4.0)
-QUICK = Effort("quick", whole=True, pairs=1, cell_s=0.2, window_s=0.2, load_s=1.0)
-GATE = Effort("gate", whole=False, pairs=5, cell_s=1.0, window_s=0.4, load_s=0.0)
+FULL = Effort("full", whole=True, pairs=3, rounds=4, cell_s=0.8, window_s=0.4, load_s=4.0)
+QUICK = Effort("quick", whole=True, pairs=1, rounds=1, cell_s=0.2, window_s=0.2, load_s=1.0)
+GATE = Effort("gate", whole=False, pairs=5, rounds=9, cell_s=1.0, window_s=0.4, load_s=0.0)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench import farms
+from tests.bench import farms, machine
 from tests.bench.ratios import quantile, ratio
 from tests.bench.report import Effort, Report, Row, Say, Table
 from tests.system.family import FARM
@@ -58,7 +58,7 @@ def measure(effort: Effort, say: Say) -> Report:
             Start(f"farm up --workers {WORKERS}", up, f'python -c "{IMPORTS}"', [sys.executable, "-c", IMPORTS]),
             Start("farm --help", lambda: _run([FARM, "--help"]), "a bare typer app", [sys.executable, app, "--help"]),
         ]
-        shown: list[Row] = [one.measure(effort.pairs + 2, say, report) for one in rows]
+        shown: list[Row] = [one.measure(effort, say, report) for one in rows]
     report.tables.append(Table("startup", "startup: in turn, caches warm", HEADS, shown))
     return report
 
@@ -69,14 +69,12 @@ class Start:
     def __init__(self, what: str, start: Callable[[], float], beside: str, words: Sequence[str | Path]) -> None:
         self._what, self._start, self._beside, self._words = what, start, beside, words
 
-    def measure(self, pairs: int, say: Say, report: Report) -> Row:
+    def measure(self, effort: Effort, say: Say, report: Report) -> Row:
         """In turn, after one of each that does not count."""
         say(f"startup: {self._what}")
-        taken: list[tuple[float, float]] = []
-        for number in range(pairs + 1):
-            pair = (self._start(), _run(self._words))
-            if number:
-                taken.append(pair)
+        self._start()
+        _run(self._words)
+        taken = machine.quietest(lambda _: (self._start(), _run(self._words)), effort.pairs + 2, effort.rounds + 2)
         own, bare = [a for a, _ in taken], [b for _, b in taken]
         made = ratio(f"startup: {self._what} / {self._beside}", "lower", own, bare)
         report.ratios.append(made)

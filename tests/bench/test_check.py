@@ -100,10 +100,22 @@ def test_another_machine_is_told_by_what_differs_and_its_load_is_not() -> None:
 def test_what_others_take_is_what_is_busy_less_what_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     busy, own, clock = iter([10.0, 13.0]), iter([1.0, 2.0]), iter([100.0, 102.0])
     monkeypatch.setattr(machine, "_busy_s", lambda: next(busy))
-    monkeypatch.setattr(machine, "_own_s", lambda: next(own))
+    monkeypatch.setattr(machine, "_own_s", lambda _: next(own))
     monkeypatch.setattr(machine.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
     assert machine.Others().share() == 2 / 8
+
+
+def test_measuring_ends_with_as_many_quiet_rounds_as_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.5, 0.0, 0.3, 0.05, 0.0])
+    monkeypatch.setattr(machine.Others, "share", lambda _: next(shares))
+    assert machine.quietest(lambda number: number, wanted=2, limit=5) == [1, 3]
+
+
+def test_of_rounds_that_were_all_disturbed_the_quietest_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.5, 0.2, 0.9, 0.3])
+    monkeypatch.setattr(machine.Others, "share", lambda _: next(shares))
+    assert machine.quietest(lambda number: number, wanted=2, limit=4) == [1, 3]
 
 
 def test_an_open_loop_sends_at_times_drawn_beforehand() -> None:
