@@ -25,7 +25,8 @@ IDLE_S: Final = 0.02  # how often to look at a source that has nothing right now
 class Receipt(msgspec.Struct, frozen=True):
     """What publishing gave: the message's id, and how many triggers and listeners match its subject.
 
-    nearest: with neither, the pattern that was perhaps meant.
+    nearest: with neither, the pattern that was perhaps meant; sequence: its number in the server's stream; receivers:
+    how many subscribers the server itself counted.
     """
 
     id: str
@@ -33,6 +34,8 @@ class Receipt(msgspec.Struct, frozen=True):
     triggers: int
     listeners: int
     nearest: str | None = None
+    sequence: int | None = None
+    receivers: int | None = None
 
 
 class Tally(msgspec.Struct):
@@ -171,4 +174,12 @@ class Bulk:
 
 def receipt_of(accepted: Accepted, broker: str) -> Receipt:
     """What an accepted publish gave."""
-    return Receipt(accepted.id, broker, accepted.triggers, accepted.listeners, accepted.nearest)
+    return Receipt(
+        accepted.id,
+        broker,
+        accepted.triggers,
+        accepted.listeners,
+        accepted.nearest,
+        accepted.sequence,
+        accepted.receivers,
+    )

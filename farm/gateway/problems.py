@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from sanic.exceptions import SanicException
+from sanic.exceptions import RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 from sanic.request import Request
 from sanic.response import HTTPResponse
@@ -92,6 +92,8 @@ class Problems(ErrorHandler):
             return error
         if isinstance(error, FarmError):
             return problem_of(error)
+        if isinstance(error, RequestCancelled):  # who asked has hung up: nobody reads the answer
+            return HttpProblem(400, "cancelled", "the client has gone")
         status = error.status_code if isinstance(error, SanicException) else 500
         if status in _CODES:
             headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None

@@ -97,7 +97,12 @@ class Routes:
         except FarmError as error:
             raise problem_of(error) from error
         matched = str(receipt.triggers + receipt.listeners)
-        return _text(202, PUBLISHED, {"Farm-Message-Id": receipt.id, "Farm-Matched": matched})
+        said = {"Farm-Message-Id": receipt.id, "Farm-Matched": matched}
+        if receipt.sequence is not None:
+            said["Farm-Sequence"] = str(receipt.sequence)
+        if receipt.receivers is not None:
+            said["Farm-Receivers"] = str(receipt.receivers)
+        return _text(202, PUBLISHED, said)
 
     async def _subscribe(self, request: Request, pattern: str) -> HTTPResponse | None:
         served = self._served

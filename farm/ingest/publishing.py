@@ -117,7 +117,9 @@ class Publishing:
                 if not isinstance(answer, Published):
                     refused.append(_refusal(place, answer))
                 elif answer.triggers and not answer.listeners:
-                    accepted.append(Accepted(place, message.id, answer.triggers, 0))
+                    accepted.append(
+                        Accepted(place, message.id, answer.triggers, 0, None, answer.sequence, answer.receivers)
+                    )
                 else:
                     accepted.append(self._accepted(place, broker, message, answer))
             batch.left -= len(answers)
@@ -129,8 +131,10 @@ class Publishing:
     def _accepted(self, place: int, broker: Broker, message: Message, answer: Published) -> Accepted:
         if answer.triggers or answer.listeners:
             listeners = self._listeners.matching(broker.name, message.subject) if answer.listeners else 0
-            return Accepted(place, message.id, answer.triggers, listeners)
-        return Accepted(place, message.id, 0, 0, self._find_nearest(broker, message.subject))
+            nearest = None
+        else:
+            listeners, nearest = 0, self._find_nearest(broker, message.subject)
+        return Accepted(place, message.id, answer.triggers, listeners, nearest, answer.sequence, answer.receivers)
 
     def _find_nearest(self, broker: Broker, subject: str) -> str | None:
         key = (broker.name, subject)

@@ -79,7 +79,8 @@ class Publishes(msgspec.Struct, frozen=True, array_like=True, tag="publishes", g
 class Accepted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Item `item` of the batch was taken: its id, and how many triggers and listeners match its subject.
 
-    nearest: with neither, the pattern that was perhaps meant.
+    nearest: with neither, the pattern that was perhaps meant; sequence: its number in the server's stream; receivers:
+    how many subscribers the server itself counted.
     """
 
     item: int
@@ -87,6 +88,8 @@ class Accepted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     triggers: int
     listeners: int
     nearest: str | None = None
+    sequence: int | None = None
+    receivers: int | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, gc=False):

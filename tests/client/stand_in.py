@@ -37,6 +37,8 @@ class StandIn:
     deaf: bool = False
     silent: bool = False  # takes publishes, and gives no answer
     nearest: str | None = None
+    sequence: int | None = None
+    receivers: int | None = None
     status: bytes = b'{"brokers": {}, "components": {}}'
     publishes: list[relay.Publish] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)  # how many items each batch had
@@ -144,7 +146,9 @@ class StandIn:
             one_id = message.new_id() if item.key is None else message.keyed_id("0", item.key)
             one = relay.HeardMessage(one_id, item.subject, item.payload, item.headers, item.reply_to)
             ears = self._hear(one, item.broker or self.brokers[0], heard)
-            answer.accepted.append(relay.Accepted(number, one.id, self.triggers, ears, self.nearest))
+            answer.accepted.append(
+                relay.Accepted(number, one.id, self.triggers, ears, self.nearest, self.sequence, self.receivers)
+            )
         for (client, _), word in heard.items():
             router.send(client, relay.pack(word))
         return answer

@@ -17,6 +17,12 @@ def test_a_publish_is_answered_once_ingest_has_it(wire: Wire, ingest: StandIn) -
     assert ingest.publishes == [Publish("hello.world", b"Ada", "test")]
 
 
+def test_what_the_server_says_of_a_publish_is_told(wire: Wire, ingest: StandIn) -> None:
+    ingest.sequence, ingest.receivers = 17, 0
+    headers = wire.request("POST", "/publish/hello.world", b"Ada").headers
+    assert (headers["farm-sequence"], headers["farm-receivers"]) == ("17", "0")
+
+
 def test_each_listener_publishes_to_its_own_broker(child: Child, ingest: StandIn) -> None:
     with Wire(child.address("secondary")) as wire:
         assert wire.request("POST", "/publish/hello.world", b"Ada").status == 202

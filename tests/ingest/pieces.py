@@ -47,6 +47,7 @@ class ScriptedBroker(Broker):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.refusal: Refused | None = None
+        self.published = Published(1, 0)
         self.later = False
         self.held: list[tuple[Sequence[Message], PublishDone]] = []
         self.took: list[Message] = []
@@ -100,7 +101,7 @@ class ScriptedBroker(Broker):
             return
         self.took += messages
         self.log += [f"publish {message.id}" for message in messages]
-        done([Published(1, 0)] * len(messages))
+        done([self.published] * len(messages))
 
 
 class KeepingBroker(ScriptedBroker):

@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from farm.broker import Broker
+from farm.broker import Published as BrokerPublished
 from farm.ingest.relay import UNSENT_LIMIT, Relay
 from farm.message import Message, keyed_id
 from farm.spec import PublishSpec, TriggerSpec
@@ -235,6 +236,18 @@ async def test_a_publish_is_answered_at_the_end_of_the_turn_when_its_work_has_le
     desk.busy = False
     desk.turn()
     assert [type(word) for word in desk.sent] == [relay.Published]
+
+
+async def test_what_the_server_says_of_a_publish_reaches_the_client() -> None:
+    desk = Desk(os.getuid())
+    desk.broker.later = False
+    for triggers in (1, 0):
+        desk.broker.published = BrokerPublished(triggers, 0, sequence=17, receivers=3)
+        desk.say(relay.Publishes(1, [Publish("hello.world", b"")]))
+        [answer] = desk.sent
+        desk.sent.clear()
+        assert isinstance(answer, relay.Published)
+        assert [(one.sequence, one.receivers) for one in answer.accepted] == [(17, 3)]
 
 
 class Desk:

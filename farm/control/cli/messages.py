@@ -21,7 +21,16 @@ from farm.client.failures import error_of
 from farm.control.cli.options import App, rundir_of
 from farm.control.cli.pipe import reader_has_gone
 from farm.control.cli.source import Lines, opened, whole
-from farm.errors import BrokerFull, FarmError, InputError, PayloadTooLarge, Problem, Unanswered, printable
+from farm.errors import (
+    BrokerFull,
+    BrokerUnavailable,
+    FarmError,
+    InputError,
+    PayloadTooLarge,
+    Problem,
+    Unanswered,
+    printable,
+)
 from farm.log import silence
 from farm.message import PASSED_NAMES, PASSED_PREFIXES, PAYLOAD_LIMIT_BYTES, header_fault, passed
 from farm.units import format_duration, parse_duration
@@ -69,7 +78,8 @@ def publish(
 ) -> int:
     """Publish a message, or a file of them.
 
-    A full farm is waited for. Exit code 75 when it stayed full, or when --no-wait was told "full"; 69 when none runs.
+    A full farm is waited for, and a broker that is away. Exit code 75 when it stayed full, or when --no-wait was told
+    "full"; 69 when none runs, or the broker stayed away.
 
     \b
     Examples:
@@ -163,7 +173,7 @@ class _Run:
         if not tally.left:
             code = refusal.code if refusal is not None else "internal"
             return error_of(code, text)
-        kind = BrokerFull if refusal is not None and refusal.code == BrokerFull.code else Unanswered
+        kind = next((each for each in _NOT_NOW if refusal is not None and refusal.code == each.code), Unanswered)
         waited = format_duration(self._patience_s)
         return kind(
             Problem(
@@ -174,12 +184,20 @@ class _Run:
         )
 
 
+_NOT_NOW: Final = (BrokerFull, BrokerUnavailable)
+
+
 def said(receipt: Receipt, subject: str) -> str:
     """What a person is told of a publish."""
+    broker = receipt.broker if receipt.sequence is None else f"{receipt.broker} as {receipt.sequence}"
     if receipt.triggers or receipt.listeners:
         matched = f"{_count(receipt.triggers, 'trigger')} and {_count(receipt.listeners, 'listener')} match"
-        return printable(f"{receipt.id} accepted by {receipt.broker}: {matched} {subject}")
+        return printable(f"{receipt.id} accepted by {broker}: {matched} {subject}")
     hint = f"; nearest: {receipt.nearest}" if receipt.nearest else ""
+    if receipt.sequence is not None or receipt.receivers:  # others may have it
+        return printable(
+            f"{receipt.id} accepted by {broker}: no trigger or listener of this farm matches {subject}{hint}"
+        )
     return printable(f"{receipt.id} accepted, but no trigger or listener matches {subject}{hint}")
 
 

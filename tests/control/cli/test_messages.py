@@ -178,6 +178,22 @@ def test_a_farm_that_stays_full_is_75_and_says_how_many_it_took(
     assert "the broker is full; 250 messages were accepted" in said.err
 
 
+def test_a_broker_that_stays_away_is_69(ingest: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    ingest.refusal = ("broker-unavailable", "broker 'js' is away", True)
+    assert main(["publish", "a", "x", "--timeout", "100ms"]) == 69
+    [line] = capsys.readouterr().err.splitlines()
+    assert "gave up after 100ms without progress: broker 'js' is away" in line
+
+
+def test_the_place_in_a_stream_is_told(ingest: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    ingest.sequence = 17
+    assert main(["publish", "a", "x"]) == 0
+    assert "accepted by test as 17: 1 trigger and 0 listeners match a\n" in capsys.readouterr().out
+    ingest.triggers = 0
+    assert main(["publish", "a", "x"]) == 0
+    assert "accepted by test as 17: no trigger or listener of this farm matches a\n" in capsys.readouterr().out
+
+
 def test_without_waiting_refusals_are_counted(
     ingest: StandIn, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
