@@ -151,9 +151,11 @@ class Groups:
         """The server has settled it already."""
         self.readings[delivery.trigger].held.discard(cast("bytes", delivery.token))
 
-    def is_sure(self, reading: Reading) -> bool:
-        """Whether nobody can have claimed what we have in hand: all leases were looked after in time."""
-        return reading.kept_s is not None and time.monotonic() - reading.kept_s < self._options.claim_after_s * SURE
+    def is_sure(self, reading: Reading, entry: bytes) -> bool:
+        """Whether nobody can have claimed what we have in hand: its lease was looked after in time."""
+        kept_s = reading.kept_s
+        in_time = kept_s is not None and time.monotonic() - kept_s < self._options.claim_after_s * SURE
+        return in_time and entry in reading.held
 
     def quiet(self) -> None:
         """Read no more."""

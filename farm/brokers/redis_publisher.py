@@ -14,6 +14,7 @@ from farm.errors import BrokerError, BrokerFull, BrokerUnavailable, InputError, 
 
 PART: Final = 128
 PART_BYTES: Final = 1 << 20
+_FORBIDDEN: Final = "The user executing the script can't"  # what Redis 7.0 has for NOPERM within a script
 
 Answer = int | BrokerError | InputError  # what the script says of one, or why not
 OnAnswers = Callable[[list[Answer]], None]
@@ -31,7 +32,7 @@ class Part:
         self.key = key
         self.places: list[int] = []
         self.words: list[Word] = []
-        self.source: object = None
+        self.source: tuple[str, str] | None = None
         self.heading = 0
         self.size_bytes = 0
 
@@ -114,7 +115,7 @@ class Publisher:
             life.end(why)
         if fault.code in ("OOM", "MISCONF"):
             return BrokerFull(Problem("the server takes nothing", where=where, why=why))
-        if fault.code == "NOPERM":
+        if fault.code == "NOPERM" or _FORBIDDEN in fault.text:
             return NotPermitted(Problem("the server refuses a message", where=where, why=fault.text))
         if fault.code == "WRONGTYPE":
             return InputError(Problem("the subject's key is no stream", where=where, why=fault.text))

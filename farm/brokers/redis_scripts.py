@@ -31,8 +31,9 @@ local function place(subject)
   local found = places[subject]
   if found then return found end
   local tag = 'farm:{' .. subject .. '}:'
-  found = {own = subject, live = tag .. 'live', type = redis.call('TYPE', subject).ok}
-  for index, name in ipairs(redis.call('SMEMBERS', tag .. 'streams')) do found[index] = tag .. 'stream:' .. name end
+  local kind, names = redis.pcall('TYPE', subject), redis.pcall('SMEMBERS', tag .. 'streams')
+  found = {own = subject, live = tag .. 'live', type = kind.ok or 'none', fault = kind.err or names.err}
+  for index, name in ipairs(names) do found[index] = tag .. 'stream:' .. name end
   found.heard = always or redis.call('PUBSUB', 'NUMSUB', found.live)[2] > 0
   if found.type == 'stream' then
     for _, group in ipairs(redis.call('XINFO', 'GROUPS', subject)) do
@@ -75,7 +76,9 @@ local function emit(found, dedup, from, to)
   local fault
   for index = 1, #found do fault = fault or add(found[index], dedup, from, to) end
   if #found == 0 then
-    if found.type == 'stream' then
+    if found.fault then
+      fault = found.fault
+    elseif found.type == 'stream' then
       fault = add(found.own, dedup, from, to)
     elseif found.type ~= 'none' then
       fault = 'WRONGTYPE a ' .. found.type .. ' has this key'
@@ -125,6 +128,7 @@ SPREAD: Final = (
     + """
 local topic = KEYS[1]
 local found = place(topic)
+if found.fault then return redis.error_reply(found.fault) end
 if found.type == 'none' then return {0, '0'} end
 if found.type ~= 'stream' then return redis.error_reply('WRONGTYPE a ' .. found.type .. ' has this key') end
 if #found == 0 then return redis.error_reply('NOGROUP nobody has subscribed') end

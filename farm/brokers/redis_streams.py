@@ -32,7 +32,7 @@ from farm.brokers.options.redis import RedisStreamsSpec
 from farm.brokers.redis_connection import Connection, Life
 from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
-from farm.brokers.redis_groups import GroupOptions, Groups, Reading
+from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_inlets import Inlets
 from farm.brokers.redis_publisher import Answer, Part, Parts, Publisher
 from farm.brokers.redis_scripts import RUN_DIGEST
@@ -167,7 +167,7 @@ class RedisStreamsBroker(Broker):
         parts = Parts(life)
         for place, message in enumerate(messages):
             part = parts.part(message.subject, message.size_bytes)
-            self._note(life, part, place, None)
+            self._note(life, part, place, ("", ""))
             part.words += ("", 1)
             self._put(life, part, message)
 
@@ -192,8 +192,10 @@ class RedisStreamsBroker(Broker):
             reading = self._groups.readings[delivery.trigger]
             size_bytes = outputs[0].size_bytes if len(outputs) == 1 else sum(each.size_bytes for each in outputs)
             part = parts.part(reading.topic, size_bytes)
-            self._note(life, part, place, reading)
-            part.words += (cast("bytes", delivery.token), len(outputs))
+            entry = cast("bytes", delivery.token)
+            owner = "" if self._groups.is_sure(reading, entry) else reading.consumer
+            self._note(life, part, place, (reading.key, owner))
+            part.words += (entry, len(outputs))
             for output in outputs:
                 self._put(life, part, output)
 
@@ -230,15 +232,19 @@ class RedisStreamsBroker(Broker):
         else:
             published([])
 
-    def _note(self, life: Life, part: Part, place: int, source: Reading | None) -> None:
-        """One more entry of a part, of this source: under the source's heading, which counts what stands beneath."""
+    def _note(self, life: Life, part: Part, place: int, source: tuple[str, str]) -> None:
+        """One more entry of a part, of this source: under the source's heading, which counts what stands beneath.
+
+        Args:
+          source: the stream, and the consumer that is to be its owner yet; each may be empty.
+        """
         words = part.words
         if not words:
             words += (int(life.cluster), int(life.features.idmp))
-        if not part.places or part.source is not source:
+        if part.source != source:
             part.source = source
             part.heading = len(words) + 2
-            words += (source.key, "" if self._groups.is_sure(source) else source.consumer, 0) if source else ("", "", 0)
+            words += (*source, 0)
         part.places.append(place)
         words[part.heading] = cast("int", words[part.heading]) + 1
 

@@ -1,0 +1,370 @@
+"""Getting to a Redis, and what is said when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.broker import Broker, Home
+from farm.brokers import redis_link
+from farm.brokers.redis_connection import slot_of
+from farm.errors import Problem, SourceMissing
+from farm.message import Message
+from farm.spec import Secret, TlsSpec
+from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
+from tests.brokers.nats_keys import Certificates, certificates
+from tests.brokers.redis_servers import (
+    ClusterNode,
+    Puppet,
+    SentinelServer,
+    TlsServer,
+    join,
+    plain,
+    pubsub,
+    streams,
+    wait_for,
+)
+from tests.servers import RedisServer
+
+Make = Callable[..., Broker]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return home_of(tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path / "server")
+    made.start()
+    yield made
+    made.stop()
+
+
+async def fault_of(broker: Broker) -> str:
+    """Why it is down; what it says is one line."""
+    await broker.start()
+    assert broker.state == "down"
+    fault = broker.fault
+    await broker.close()
+    assert fault.isprintable()
+    return fault.partition(": ")[2]
+
+
+async def works(broker: Broker) -> None:
+    """A message goes there and comes back."""
+    ends = await Ends(broker).start()
+    came = ends.trigger(0, "a.b", granted=100)
+    await ends.ready("a.b", came)
+    await broker.close()
+
+
+class TestTls:
+    @pytest.fixture
+    def port(self, files: Certificates, tmp_path: Path) -> Iterator[int]:
+        server = TlsServer(tmp_path / "server", files)
+        server.start()
+        yield server.port
+        server.stop()
+
+    @pytest.mark.parametrize("make", [streams, pubsub])
+    async def test_a_server_is_believed_whose_authority_is_named(
+        self, make: Make, home: Home, port: int, files: Certificates
+    ) -> None:
+        await works(make(home, port, url=f"rediss://127.0.0.1:{port}", tls=TlsSpec(ca=files.ca)))
+
+    async def test_an_authority_may_stand_in_the_url_as_redis_py_has_it(
+        self, home: Home, port: int, files: Certificates
+    ) -> None:
+        await works(streams(home, port, url=f"rediss://127.0.0.1:{port}?ssl_ca_certs={files.ca}"))
+        await works(streams(home, port, url=f"rediss://localhost:{port}?ssl_cert_reqs=none"))
+
+    async def test_a_server_of_an_unknown_authority_is_not_believed(self, home: Home, port: int) -> None:
+        fault = await fault_of(streams(home, port, url=f"rediss://127.0.0.1:{port}"))
+        assert fault.startswith("its certificate is not believed: ")
+
+    async def test_a_certificate_for_another_host_is_not_believed(
+        self, home: Home, port: int, files: Certificates
+    ) -> None:
+        fault = await fault_of(streams(home, port, url=f"rediss://localhost:{port}", tls=TlsSpec(ca=files.ca)))
+        assert "Hostname mismatch" in fault
+
+    async def test_no_tls_where_there_must_be_is_guessed(self, home: Home, port: int) -> None:
+        fault = await fault_of(streams(home, port))
+        assert fault.endswith("(perhaps it speaks TLS alone: rediss://)")
+
+    async def test_a_file_that_is_not_there_is_named(self, home: Home, port: int, tmp_path: Path) -> None:
+        tls = TlsSpec(ca=tmp_path / "none.pem")
+        fault = await fault_of(streams(home, port, url=f"rediss://127.0.0.1:{port}", tls=tls))
+        assert fault == f"cannot use {tmp_path / 'none.pem'}: No such file or directory"
+
+    async def test_a_server_that_wants_a_certificate_is_shown_ours(
+        self, home: Home, files: Certificates, tmp_path: Path
+    ) -> None:
+        server = TlsServer(tmp_path / "strict", files, "yes")
+        server.start()
+        url = f"rediss://127.0.0.1:{server.port}"
+        tls = TlsSpec(ca=files.ca, certificate=files.client, key=files.client_key)
+        await works(streams(home, 0, url=url, tls=tls))
+        assert "certificate required" in await fault_of(streams(home, 0, url=url, tls=TlsSpec(ca=files.ca)))
+        server.stop()
+
+
+class TestWho:
+    @pytest.fixture
+    def password(self, tmp_path: Path) -> Path:
+        path = tmp_path / "password"
+        path.write_text("first-secret")
+        return path
+
+    def keys(self, password: Path) -> dict[str, Any]:
+        return {"username": "shop", "password": Secret(file=password)}
+
+    async def test_a_user_of_the_acl_is_let_in(self, home: Home, server: RedisServer, password: Path) -> None:
+        admin = plain(server.port)
+        admin.acl_setuser(
+            "shop", enabled=True, passwords=["+first-secret"], keys=["*"], channels=["*"], commands=["+@all"]
+        )
+        await works(streams(home, server.port, **self.keys(password)))
+        url = f"redis://shop@127.0.0.1:{server.port}/3"
+        broker = streams(home, 0, url=url, password=Secret(file=password))
+        await works(broker)
+        assert plain(server.port, db=3).keys("*")
+        admin.close()
+
+    async def test_a_password_is_read_anew_at_each_connect(
+        self, home: Home, server: RedisServer, password: Path
+    ) -> None:
+        admin = plain(server.port)
+        admin.acl_setuser("shop", enabled=True, passwords=["+second-secret"], keys=["*"], commands=["+@all"])
+        broker = streams(home, server.port, **self.keys(password))
+        await broker.start()
+        assert broker.fault == f"redis://127.0.0.1:{server.port}: wrong user or password"
+        await asyncio.to_thread(password.write_text, "second-secret")
+        await eventually(lambda: broker.state == "up", "the broker to be let in")
+        await broker.close()
+        admin.close()
+
+    async def test_a_user_who_may_not_do_what_farm_needs_is_told_so(
+        self, home: Home, server: RedisServer, password: Path
+    ) -> None:
+        admin = plain(server.port)
+        admin.acl_setuser("shop", enabled=True, passwords=["+first-secret"], keys=["*"], commands=["+ping"])
+        fault = await fault_of(streams(home, server.port, **self.keys(password)))
+        assert fault == "this user may not do what farm needs"
+        admin.close()
+
+    async def test_a_password_file_that_is_not_there_is_no_end(self, home: Home, server: RedisServer) -> None:
+        def read(_: Secret) -> str:
+            raise SourceMissing(Problem("no variable NONE"))
+
+        broker = streams(home_of(Path(home.folder()), 1, read), server.port, password=Secret(env="NONE"))
+        assert await fault_of(broker) == "no variable NONE"
+
+    async def test_the_socket_of_a_server_will_do(self, home: Home, tmp_path: Path) -> None:
+        path = Path(f"/tmp/farm-redis-{tmp_path.name}.sock")
+        server = RedisServer(tmp_path / "local", "--unixsocket", str(path))
+        server.start()
+        await works(streams(home, 0, url=f"unix://{path}?db=2"))
+        assert plain(server.port, db=2).keys("*")
+        server.stop()
+
+
+class TestWhereTo:
+    async def test_a_server_that_sentinels_name_is_followed_when_it_is_another(
+        self, home: Home, tmp_path: Path
+    ) -> None:
+        master = RedisServer(tmp_path / "master")
+        master.start()
+        other = RedisServer(tmp_path / "other", "--replicaof", f"127.0.0.1 {master.port}")
+        other.start()
+        followed = plain(master.port)
+        wait_for(lambda: followed.info("replication")["connected_slaves"] == 1, "the replica to be one")
+        sentinel = SentinelServer(tmp_path / "sentinel", master.port)
+        sentinel.start()
+        asked = plain(sentinel.port)
+        wait_for(lambda: _sees_replica(asked), "the sentinel to know the replica")
+        where = {"sentinels": ("127.0.0.1:1", f"127.0.0.1:{sentinel.port}"), "sentinel_master": "shop"}
+        ends = await Ends(streams(home, 0, url="redis://by-sentinel", **where)).start()
+        came = ends.trigger(0, "a.b", granted=1000)
+        await ends.ready("a.b", came)
+        await asyncio.to_thread(asked.execute_command, "SENTINEL", "FAILOVER", "shop")
+        await eventually(lambda: ends.broker.state == "down", "the broker to see that its server is none any more")
+        del came[:]
+        await eventually(lambda: ends.broker.state == "up", "the broker to find the other")
+        await ends.ready("a.b", came)
+        assert plain(other.port).info("replication")["role"] == "master"
+        await ends.broker.close()
+        for each in (sentinel, other, master):
+            each.stop()
+
+    async def test_a_sentinel_that_knows_no_such_server_says_so(
+        self, home: Home, server: RedisServer, tmp_path: Path
+    ) -> None:
+        sentinel = SentinelServer(tmp_path / "sentinel", server.port)
+        sentinel.start()
+        where = {"sentinels": (f"127.0.0.1:{sentinel.port}",), "sentinel_master": "other"}
+        fault = await fault_of(streams(home, server.port, **where))
+        assert fault == f"no sentinel tells where the server is: 127.0.0.1:{sentinel.port}: it knows no 'other'"
+        sentinel.stop()
+
+    @pytest.mark.parametrize("make", [streams, pubsub])
+    async def test_a_cluster_is_one_broker(self, make: Make, home: Home, tmp_path: Path) -> None:
+        nodes = [ClusterNode(tmp_path / f"node{n}") for n in range(2)]
+        for node in nodes:
+            node.start()
+        await asyncio.to_thread(join, nodes)
+        ends = await Ends(make(home, nodes[0].port, cluster=True)).start()
+        subjects = ["a.b", "a.c", "a.d", "a.e"]
+        assert len({slot_of(subject) < 8192 for subject in subjects}) == 2, "both nodes have some"
+        came = [ends.trigger(n, subject, granted=1000, group="g") for n, subject in enumerate(subjects)]
+        heard = [ends.listener(subject)[0] for subject in subjects]
+        for subject, some, others in zip(subjects, came, heard, strict=True):
+            await ends.ready(subject, some, others)
+        answers = await ends.publish(*(Message(f"{n}", subject, b"x") for n in range(50) for subject in subjects))
+        assert not [answer for answer in answers if isinstance(answer, Exception)]
+        await eventually(lambda: [len(payloads(some)) for some in came] == [50] * 4, "all, at the triggers")
+        await eventually(lambda: [len(payloads(some)) for some in heard] == [50] * 4, "all, at the listeners")
+        nodes[1].kill()
+        await eventually(lambda: ends.broker.state == "down", "the broker to miss a node")
+        nodes[1].start()
+        await eventually(lambda: ends.broker.state == "up", "the cluster to be whole again")
+        await ends.broker.close()
+        for node in nodes:
+            node.stop()
+
+    async def test_a_node_of_a_cluster_alone_is_guessed(self, home: Home, tmp_path: Path) -> None:
+        nodes = [ClusterNode(tmp_path / f"node{n}") for n in range(2)]
+        for node in nodes:
+            node.start()
+        await asyncio.to_thread(join, nodes)
+        broker = streams(home, nodes[0].port)
+        await broker.start()
+        faults: list[str] = []
+        broker.on_change = lambda changed: faults.append(changed.fault)
+        ends = Ends(broker)
+        broker.on_change = lambda changed: faults.append(changed.fault)
+        for n in range(8):
+            ends.trigger(n, f"a.{n}", granted=1)
+        await eventually(lambda: any("write cluster = true" in fault for fault in faults), "the advice")
+        await broker.close()
+        for node in nodes:
+            node.stop()
+
+
+class TestSilence:
+    @pytest.mark.parametrize("make", [streams, pubsub])
+    async def test_a_server_that_falls_silent_is_found_out(
+        self, make: Make, home: Home, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(redis_link, "PING_S", 0.5)
+        ends = await Ends(make(home, server.port)).start()
+        heard, _ = ends.listener("a.b")
+        came = ends.trigger(0, "a.b", granted=10)
+        await ends.ready("a.b", came, heard)
+        server.pause()
+        await eventually(lambda: ends.broker.state == "down", "the silence to be noticed")
+        assert ends.broker.fault.endswith("no answer: it is silent")
+        await eventually(lambda: ends.broker.fault.endswith(": no answer"), "another try")
+        server.go_on()
+        await eventually(lambda: ends.broker.state == "up", "the server to be there again")
+        await ends.broker.close()
+
+
+class TestWords:
+    async def test_what_is_no_redis_is_one_line(self, home: Home) -> None:
+        async with Puppet({"CLIENT": b"HTTP/1.1 400 Bad Request\r\n\r\n"}).running() as puppet:
+            fault = await fault_of(streams(home, puppet.port))
+        assert fault.startswith("it does not speak the protocol of Redis")
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            (b"-LOADING Redis is loading the dataset in memory\r\n", "it is still loading its data"),
+            (b"-NOAUTH Authentication required.\r\n", "it wants a password"),
+            (b"-DENIED Redis is running in protected mode because ...\r\n", "it is in protected mode"),
+        ],
+    )
+    async def test_what_a_server_refuses_with_is_told_in_plain_words(self, said: bytes, told: str, home: Home) -> None:
+        async with Puppet({"SCRIPT": said}).running() as puppet:
+            assert (await fault_of(streams(home, puppet.port))).startswith(told)
+
+    async def test_a_server_that_is_too_old_is_told_so(self, home: Home) -> None:
+        async with Puppet({"COMMAND": b"*3\r\n*-1\r\n*-1\r\n*-1\r\n"}).running() as puppet:
+            assert await fault_of(streams(home, puppet.port)) == "it is older than Redis 6.2, which farm needs"
+
+    async def test_what_newer_servers_can_is_used_where_they_say_so(self, home: Home) -> None:
+        entry = b"*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$4\r\nbody\r\n$1\r\nx\r\n"
+        taken: list[bool] = []
+
+        def read(_: list[bytes]) -> bytes:
+            taken.append(True)
+            return entry if len(taken) == 1 else b"*-1\r\n"
+
+        answers = {
+            "COMMAND": b"*3\r\n*1\r\n$1\r\nx\r\n*1\r\n$1\r\nx\r\n*1\r\n$1\r\nx\r\n",
+            "EVALSHA": lambda words: b"*1\r\n:1\r\n" if words[2] == b"1" and words[3] == b"{a.b}" else b":0\r\n",
+            "XPENDING": b"*0\r\n",
+            "XREAD": b"*-1\r\n",
+            "XREADGROUP": read,
+        }
+        async with Puppet(answers).running() as puppet:
+            ends = Ends(streams(home, puppet.port))
+            await ends.broker.start()
+            came = ends.trigger(0, "a.b", granted=1)
+            await ends.publish(Message("id", "a.b", b"", dedup="by-this"))
+            await eventually(lambda: bool(came), "the entry")
+            ends.broker.release(came)
+            key = b"farm:{a.b}:stream:farm-0-0-a-b"
+            free = [b"1", key, b"000000000000-0", b"1", b"1-0"]
+            await eventually(lambda: any(words[2:] == free for words in puppet.said), "XNACK to be asked for")
+            await ends.broker.close()
+        [run] = [words for words in puppet.said if words[3:4] == [b"{a.b}"]]
+        assert run[4:6] == [b"0", b"1"], "IDMP is asked for"
+        assert b"by-this" in run
+
+    async def test_nothing_is_asked_of_a_server_that_cannot(self, home: Home, server: RedisServer) -> None:
+        ends = await Ends(streams(home, server.port)).start()
+        came = ends.trigger(0, "a.b", granted=10)
+        await ends.ready("a.b", came)
+        await ends.publish(Message("id", "a.b", b"x", dedup="by-this"), Message("id", "a.b", b"x", dedup="by-this"))
+        await eventually(lambda: payloads(came) == [b"x", b"x"], "both: this server knows no duplicates")
+        await ends.broker.close()
+
+
+class TestLink:
+    async def test_a_script_that_was_flushed_is_loaded_again(self, home: Home, server: RedisServer) -> None:
+        ends = await Ends(streams(home, server.port)).start()
+        came = ends.trigger(0, "a.b", granted=1000)
+        await ends.ready("a.b", came)
+        plain(server.port).script_flush()
+        del came[:]
+        await ends.ready("a.b", came)
+        await ends.publish(*numbered(3))
+        await eventually(lambda: len(payloads(came)) == 3, "what is published afterwards")
+        await ends.broker.close()
+
+
+def _sees_replica(sentinel: Any) -> bool:
+    found: Any = sentinel.execute_command("SENTINEL", "REPLICAS", "shop")
+    return bool(found) and "slave" in str(found[0]) and "disconnected" not in str(found[0])
+
+
+def test_keys_have_the_slots_of_a_cluster(tmp_path: Path) -> None:
+    node = ClusterNode(tmp_path / "node")
+    node.start()
+    client = plain(node.port)
+    for key in ("a.b", "farm:{a.b}:streams", "{}a", "farm:dlq", "a{b}c{d}", "ü"):
+        assert client.execute_command("CLUSTER", "KEYSLOT", key) == slot_of(key)
+    client.close()
+    node.stop()
