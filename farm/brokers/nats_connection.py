@@ -254,7 +254,10 @@ class NatsConnection:
         link = await connect(server, target.tls, first=target.tls_first)
         self._server = server
         self._link = link
+        if not link.info.get("headers"):
+            raise LinkFault("the server has no headers: it is older than NATS 2.2")
         link.serve(self._heard_messages, self._heard_line, self._drop)
+        self.info = {}
         self._heard_info(link.info)
         out = [connect_line(target, link.info, secure=link.secure)]
         out += (encode_subscribe(sid, each.subject, each.queue) for sid, each in self._subscriptions.items())

@@ -49,7 +49,6 @@ def target_of(spec: NatsServerSpec, home: Home) -> Target:
 
 def connect_line(target: Target, info: Mapping[str, Any], secure: bool) -> bytes:
     """CONNECT. Raises FarmError: a secret is not there."""
-    headers = bool(info.get("headers"))
     fields: dict[str, Any] = {
         "verbose": False,
         "pedantic": False,
@@ -58,8 +57,8 @@ def connect_line(target: Target, info: Mapping[str, Any], secure: bool) -> bytes
         "version": "1",
         "protocol": 1,
         "name": target.name,
-        "headers": headers,
-        "no_responders": headers,
+        "headers": True,
+        "no_responders": True,
         **target.identity(str(info.get("nonce", ""))),
     }
     return b"CONNECT " + json.dumps(fields).encode() + CRLF

@@ -42,14 +42,14 @@ def _component(name: Guest) -> str:
 
 
 @contextmanager
-def farm(names: Sequence[Guest], gateway: bool = False) -> Iterator[Family]:
-    """A farm of these guests, not started yet."""
+def farm(names: Sequence[Guest], gateway: bool = False, text: str = "") -> Iterator[Family]:
+    """A farm of these guests, not started yet. text: its farm.toml, if it is another than `manifest` makes."""
     for name in names:
         compiler.inspect(guests.path_of(name), Cache(guests.cache_folder()))
     wasm = {name.lower(): guests.path_of(name).read_bytes() for name in names}
     with (
         tempfile.TemporaryDirectory(prefix="farm-") as folder,
-        family(Path(folder), manifest(names, gateway), wasm) as found,
+        family(Path(folder), text or manifest(names, gateway), wasm) as found,
     ):
         state = found.rundir.state
         state.parent.mkdir(parents=True, exist_ok=True)

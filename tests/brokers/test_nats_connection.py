@@ -328,9 +328,25 @@ async def test_what_was_on_its_way_when_a_subscription_drained_still_comes(
         assert [raw[3] for raw in came] == [b"before"]
 
 
-async def test_what_is_no_nats_server_is_told_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (b"220 smtp.example ESMTP\r\n", "what answers there is no NATS server"),
+        (b"INFO {]\r\n", "what answers there is no NATS server"),
+        (b'INFO {"max_payload":1000}\r\n', "the server has no headers: it is older than NATS 2.2"),
+        (b'INFO {"headers":true}\r\nHELLO\r\n', "what it says is not of this protocol"),
+        (b"INFO {\"headers\":true}\r\n-ERR 'maximum connections exceeded'\r\n", "maximum connections exceeded"),
+        (b'INFO {"headers":true}\r\nINFO no\r\n', "its INFO is no JSON"),
+    ],
+    ids=["another", "rubbish", "old", "unknown", "full", "info"],
+)
+async def test_what_is_no_server_for_us_is_told_in_one_line(says: bytes, why: str, tmp_path: Path) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 smtp.example ESMTP\r\n")
+        first, line, rest = says.partition(b"\r\n")
+        writer.write(first + line)
+        if rest:
+            await reader.readuntil(b"PING\r\n")
+            writer.write(rest)
         await reader.read()
         writer.close()
 
@@ -338,7 +354,8 @@ async def test_what_is_no_nats_server_is_told_in_one_line(tmp_path: Path) -> Non
     port = server.sockets[0].getsockname()[1]
     spec = NatsSpec(name="x", type="nats", servers=(f"127.0.0.1:{port}",))
     async with line_to(spec, tmp_path) as line:
-        assert line.connection.fault == f"cannot reach 127.0.0.1:{port}: what answers there is no NATS server"
+        assert line.connection.fault.startswith(f"cannot reach 127.0.0.1:{port}: ")
+        assert line.connection.fault.endswith(why)
     server.close()
 
 
