@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from farm.broker import Broker
-from farm.broker import Published as BrokerPublished
-from farm.ingest.relay import UNSENT_LIMIT, Relay
+from farm.ingest.relay import UNSENT_LIMIT
 from farm.message import Message, keyed_id
 from farm.spec import PublishSpec, TriggerSpec
 from farm.wire import relay
 from farm.wire.relay import Publish
-from farm.wire.sockets import Peer, Router, Sent
+from tests.ingest.desk import Desk
 from tests.ingest.farmhouse import Client, House, component, farm_spec, house_of
-from tests.ingest.pieces import ScriptedBroker
 
 SPEC = farm_spec(component("c", TriggerSpec("test", "hello.*", PublishSpec("secondary", "out"))))
 
@@ -224,70 +220,6 @@ def test_a_client_that_says_nonsense_is_cut_off_and_others_are_not(house: House,
     house.serve_until(lambda: client.publish(Publish("x", b"")).accepted[0].listeners == 0)
     client.status()
     assert all(not isinstance(relay.from_ingest(one), relay.StatusAnswer) for one in bad.dealer.receive())
-
-
-async def test_a_publish_is_answered_at_the_end_of_the_turn_when_its_work_has_left() -> None:
-    desk = Desk(os.getuid())
-    desk.broker.later = False
-    desk.busy = True
-    desk.say(relay.Publishes(1, [Publish("hello.world", b"")]))
-    assert desk.broker.took
-    assert desk.sent == []
-    desk.busy = False
-    desk.turn()
-    assert [type(word) for word in desk.sent] == [relay.Published]
-
-
-async def test_what_the_server_says_of_a_publish_reaches_the_client() -> None:
-    desk = Desk(os.getuid())
-    desk.broker.later = False
-    for triggers in (1, 0):
-        desk.broker.published = BrokerPublished(triggers, 0, sequence=17, receivers=3)
-        desk.say(relay.Publishes(1, [Publish("hello.world", b"")]))
-        [answer] = desk.sent
-        desk.sent.clear()
-        assert isinstance(answer, relay.Published)
-        assert [(one.sequence, one.receivers) for one in answer.accepted] == [(17, 3)]
-
-
-class Desk:
-    """A router on paper, and the relay behind it."""
-
-    def __init__(self, uid: int) -> None:
-        self.uid = uid
-        self.arrived: list[tuple[bytes, list[bytes]]] = []
-        self.sent: list[relay.FromIngest] = []
-        self.full = False
-        self.busy = False  # in a turn that has not come to the relay yet
-        self.turned = asyncio.Event()
-        self.broker = ScriptedBroker("in")
-        self.broker.later = True
-        brokers: dict[str, Broker] = {"in": self.broker}
-        self.relay = Relay(cast(Router, self), brokers, [], lambda: b"{}", self.turn)
-
-    def say(self, *words: relay.FromClient) -> None:
-        self.arrived = [(b"client", relay.pack(word)) for word in words]
-        self.relay.receive()
-
-    def turn(self) -> None:
-        if not self.busy:
-            self.relay.flush()
-        self.turned.set()
-
-    def peer(self, routing_id: bytes) -> Peer | None:
-        return Peer(self.uid, 0, 1)
-
-    def forget(self, routing_id: bytes) -> None:
-        pass
-
-    def send(self, routing_id: bytes, frames: Sequence[bytes]) -> Sent:
-        if self.full:
-            return "full"
-        self.sent.append(relay.from_ingest(list(frames)))
-        return "sent"
-
-    def receive(self) -> list[tuple[bytes, list[bytes]]]:
-        return self.arrived
 
 
 @pytest.mark.parametrize(("uid", "answers"), [(os.getuid(), 1), (0, 1), (os.getuid() + 12345, 0)])
