@@ -18,11 +18,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from tests.bench import farms
+from tests.bench.machine import quietest
 from tests.bench.ratios import Ratio, ratio
 from tests.bench.report import Effort, Report, Row, Say, Table
 from tests.servers import NatsServer
@@ -120,42 +122,53 @@ class Feeder:
 
 
 @contextmanager
-def service(python: str, name: str, port: int) -> Iterator[None]:
-    """One of the programs in nats_echoes."""
+def service(python: str, name: str, port: int) -> Iterator[int]:
+    """One of the programs in nats_echoes: its pid."""
     process = subprocess.Popen([python, SERVICES / f"{name}.py", str(port)], stdout=subprocess.DEVNULL)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
 
 
+@dataclass(frozen=True)
+class Stand:
+    """Everything that is measured, ready. pids: of all its processes."""
+
+    feeders: dict[str, Feeder]
+    pids: Sequence[int]
+
+    def round(self, number: int, seconds: float, say: Say) -> dict[str, float]:
+        """Each in turn: answers per second."""
+        say(f"nats: round {number + 1}")
+        names = list(self.feeders) if number % 2 else list(reversed(self.feeders))
+        return {name: self.feeders[name].rate(seconds) for name in names}
+
+
 def measure(effort: Effort, say: Say) -> Report:
     """The whole section."""
     names = ["bare", *(["faststream"] if os.environ.get(PYTHON) else []), "farm"]
-    rates: dict[str, list[float]] = {name: [] for name in names}
+    seconds = max(1.0, effort.window_s * 3)
     with ExitStack() as stack:
         say("nats: starting the server and those that echo")
-        feeders = _stand(stack, names)
-        for number in range(effort.pairs):
-            for name in names if number % 2 else reversed(names):
-                say(f"nats: {name}")
-                rates[name].append(feeders[name].rate(max(1.0, effort.window_s * 3)))
+        stand = _stand(stack, names)
+        rounds = quietest(lambda number: stand.round(number, seconds, say), effort.pairs, effort.rounds, stand.pids)
+    rates = {name: [each[name] for each in rounds] for name in names}
     report = Report()
     report.tables.append(Table("nats", "nats: NATS - echo - NATS, 100 bytes", HEADS, _rows(rates), _notes(names)))
     report.ratios += _ratios(rates)
     return report
 
 
-def _stand(stack: ExitStack, names: Sequence[str]) -> dict[str, Feeder]:
-    """Everything that is measured, ready."""
+def _stand(stack: ExitStack, names: Sequence[str]) -> Stand:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nats-")))
     server = NatsServer(folder)
     server.start()
     stack.callback(server.stop)
-    stack.enter_context(service(sys.executable, "bare", server.port))
+    pids = [server.pid, stack.enter_context(service(sys.executable, "bare", server.port))]
     if "faststream" in names:
-        stack.enter_context(service(os.environ[PYTHON], "faststream_echo", server.port))
+        pids.append(stack.enter_context(service(os.environ[PYTHON], "faststream_echo", server.port)))
     made = stack.enter_context(farms.farm(["Python"], text=MANIFEST.format(port=server.port)))
     made.up(2)
     stack.callback(made.down)
@@ -163,7 +176,7 @@ def _stand(stack: ExitStack, names: Sequence[str]) -> dict[str, Feeder]:
     for name, feeder in feeders.items():
         stack.callback(feeder.close)
         feeder.wait_ready(name)
-    return feeders
+    return Stand(feeders, [*pids, *(pid for some in farms.pids(made).values() for pid in some)])
 
 
 def _rows(rates: dict[str, list[float]]) -> list[Row]:
