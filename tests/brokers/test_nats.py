@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -203,6 +204,24 @@ async def test_a_farm_that_ends_gets_what_was_on_its_way_and_no_more(tmp_path: P
         await eventually(lambda: payloads(heard) == [b"mark"], "what a listener hears")
         await eventually(lambda: len(set(payloads(others))) >= 50, "all, at the other farm")
         assert (came, payloads(kept)) == ([], [])
+
+
+async def test_a_farm_that_reads_too_slowly_for_its_server_is_cut_off_and_that_is_a_gap(
+    tmp_path: Path, make_server: MakeServer
+) -> None:
+    server = make_server("max_pending: 1MB")
+    async with farm_at(server, tmp_path) as ends:
+        came = ends.trigger(0, "a", granted=1000)
+        await ends.ready("a", came)
+        with socket.create_connection(("127.0.0.1", server.port)) as other:  # farm's loop stands still meanwhile
+            other.sendall(b'CONNECT {"verbose":false}\r\n')
+            while b"Slow Consumer" not in server.log.encode():
+                other.sendall(b"PUB a 100000\r\n%s\r\n" % bytes(100_000) * 10)
+        await eventually(lambda: ends.broker.counters.gaps >= 1 and ends.broker.state == "up", "farm to be back")
+        del came[:]
+        ends.broker.grant(0, 100_000)
+        await ends.ready("a", came)
+        assert any(state == "down" for state, _ in ends.states)
 
 
 async def test_a_message_whose_headers_are_nobodys_is_delivered(tmp_path: Path, make_server: MakeServer) -> None:
