@@ -90,6 +90,9 @@ class MqttBroker(Broker):
         self._started = True
         for session in self._sessions.values():
             session.lane.begin()
+        if self._live is not None:
+            self._live.lane.begin()
+        self._sync_soon()
         self._look()
         self._tidy_later()
         with suppress(TimeoutError):  # it goes on trying
@@ -138,7 +141,8 @@ class MqttBroker(Broker):
         """Begin a live subscription; the function that ends it."""
         if self._live is None:
             self._live = LiveSession(self._plan(LIVE, kept=False), self._house)
-            self._live.lane.begin()
+            if self._started:
+                self._live.lane.begin()
         forget = self._matches.listen(pattern)
         stop = self._live.listen(filter_of(pattern), on_messages)
         self._sync_soon()
@@ -230,9 +234,9 @@ class MqttBroker(Broker):
 
     def _greeted(self, greeting: Greeting) -> None:
         """The server has let us in: publish to it."""
-        link = self._session(MAIN).lane.link
-        assert link is not None
-        self._outbox.connected(link, greeting.window)
+        lane = self._session(MAIN).lane
+        assert lane.link is not None
+        self._outbox.connected(lane.link, greeting.window, careful=lane.is_shaky)
         limit_bytes = greeting.packet_limit_bytes
         if limit_bytes is not None:
             room_bytes = max(0, limit_bytes - OVERHEAD_BYTES)

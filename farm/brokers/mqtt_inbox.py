@@ -82,7 +82,7 @@ class Inbox:
         for arrival in arrivals:
             if arrival.mid and self._is_held(arrival):
                 continue
-            if arrival.retain and not wants(arrival):
+            if arrival.retain and not arrival.dup and not wants(arrival):
                 self._ack(arrival.mid)
                 continue
             places = self.routes.of(arrival)

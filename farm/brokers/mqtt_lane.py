@@ -87,7 +87,13 @@ class Lane:
         self._ticking: asyncio.TimerHandle | None = None
         self._hurried = False
         self._up_s = self._asked_s = self._asked_again_s = 0.0
+        self._client_id = ""
         self._short_count = 0  # connections in a row that ended soon
+
+    @property
+    def is_shaky(self) -> bool:
+        """Whether the last connections have ended soon: for something that is done on them."""
+        return self._short_count > 1
 
     def begin(self) -> None:
         """Connect, and go on for ever."""
@@ -207,8 +213,8 @@ class Lane:
                 self._short_count = self._short_count + 1 if short else 0
                 if not short:
                     backoff.reset()
-                elif self._short_count > 1 and fault == CLOSED:
-                    fault += ", again and again: perhaps another client has our id"
+                elif self.is_shaky and fault == CLOSED:
+                    fault += f", again and again: perhaps another client has our id, {self._client_id!r}"
             hurried, self._hurried = self._hurried, False
             self._drop(fault)
             if hurried:
@@ -223,6 +229,7 @@ class Lane:
         """One connection, to its end: why it is over."""
         try:
             login = self._plan.login()
+            self._client_id = login.client_id
             self._opening = link = Link(login, self)
             async with asyncio.timeout(CONNECT_S):
                 await link.open(self._plan.address)

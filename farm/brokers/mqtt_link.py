@@ -10,6 +10,7 @@ lives as long as the connection; what is to survive one is kept by `farm.brokers
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
@@ -17,8 +18,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from farm.brokers.mqtt_address import Address, reach
-from farm.brokers.mqtt_faults import LinkFault, shown, words_of
+from farm.brokers.mqtt_address import Address, reach, tcp_socket_of
+from farm.brokers.mqtt_faults import LinkFault, words_of
 from farm.brokers.mqtt_packets import (
     PUBACK,
     PUBLISH,
@@ -45,6 +46,7 @@ from farm.brokers.mqtt_paho import (
 
 _CONNACK: Final = 0x20
 _OLD_VERSION: Final = 1  # the reason of a server of MQTT 3.1.1 that is spoken to in another version
+_PROTOCOL_ERROR: Final = 0x82  # paho's, of what it cannot read
 CLOSED: Final = "it closed the connection"
 
 
@@ -98,6 +100,7 @@ class Link(asyncio.Protocol):
         self._out: list[bytes] = []
         self._flushing = False
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
         self._leaving = False
         self._login = login
         self._wire = Wire(self._out)
@@ -173,15 +176,21 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """There is a transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self._socket = tcp_socket_of(transport)
         if self.ended.done():
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
-        self.drop(CLOSED if exc is None else f"connection lost: {words_of(exc)}")
+        if not self._greeted.done():
+            self.drop(f"{CLOSED} without an answer: perhaps it wants TLS, or has none")
+        else:
+            self.drop(CLOSED if exc is None else f"connection lost: {words_of(exc)}")
 
     def data_received(self, data: bytes) -> None:
         """Read all packets that are whole."""
+        if self._socket is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # see tcp_socket_of
         arrivals: list[Arrival] = []
         acks: list[Ack] = []
         try:
@@ -243,8 +252,10 @@ class Link(asyncio.Protocol):
             return  # the server closes the connection once it has heard that
         if flags.is_disconnect_packet_from_server:
             self.drop(f"{CLOSED}: {said_of(reason, properties)}")
+        elif reason.value == _PROTOCOL_ERROR:
+            self.drop("it does not speak MQTT")
         else:
-            self.drop(f"it does not answer: {shown(str(reason)).lower()}")
+            self.drop(f"it does not answer: {said_of(reason, None)}")
 
     def _on_subscribe(
         self, _: object, __: object, number: int, reasons: list[ReasonCode], properties: Properties | None

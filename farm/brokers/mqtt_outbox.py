@@ -22,6 +22,7 @@ from farm.message import Message
 
 CONFIRM_S: Final = 4.0  # looked at every half second: an answer within 5 s
 WINDOW: Final = 1024  # messages in flight, where the server takes more
+CAREFUL_S: Final = 5.0
 WINDOW_BYTES: Final = 8 << 20
 WAITING_LIMIT: Final = 20_000
 WAITING_LIMIT_BYTES: Final = 64 << 20
@@ -80,7 +81,8 @@ class Outbox:
         self._of: Final = of
         self._link: Link | None = None
         self._why = "not connected yet"
-        self._window = WINDOW
+        self._window = self._full_window = WINDOW
+        self._careful_until_s = 0.0
         self._number = FIRST_NUMBER
         self._flying: dict[int, _Letter] = {}
         self._flying_bytes = 0
@@ -95,10 +97,17 @@ class Outbox:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
 
-    def connected(self, link: Link, window: int) -> None:
-        """There is a connection, over which the server takes so many messages unconfirmed."""
+    def connected(self, link: Link, window: int, *, careful: bool = False) -> None:
+        """There is a connection, over which the server takes so many messages unconfirmed.
+
+        Args:
+          careful: the last ones were cut. A server may do that for one publish (mosquitto 2.0.11 for one that is not
+            allowed) and take with it what it has said of the others: so one at a time, until it has lasted a while.
+        """
         self._link = link
-        self._window = min(window, WINDOW)
+        self._full_window = min(window, WINDOW)
+        self._window = 1 if careful else self._full_window
+        self._careful_until_s = self._clock() + CAREFUL_S
 
     def disconnected(self, why: str) -> None:
         """There is none: what was on its way is unknown."""
@@ -167,6 +176,9 @@ class Outbox:
     def look(self) -> None:
         """Give up waiting for what is due; its number stays in use until the server has answered after all."""
         now_s = self._clock()
+        if self._window < self._full_window and now_s > self._careful_until_s:
+            self._window = self._full_window
+            self._send()
         due: list[_Batch] = []
         while self._batches and (not self._batches[0].left or self._batches[0].due_s <= now_s):
             due.append(self._batches.popleft())

@@ -103,6 +103,10 @@ class _Framed(asyncio.Transport):
         """End it at once."""
         self._transport.abort()
 
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Of the connection beneath."""
+        return self._transport.get_extra_info(name, default)
+
     def is_closing(self) -> bool:
         """Whether nothing more is sent."""
         return self._transport.is_closing()

@@ -210,6 +210,14 @@ def test_what_was_retained_and_is_not_wanted_is_done_with() -> None:
     assert house.line.sent == [puback(1)]
 
 
+def test_what_was_retained_and_has_come_before_is_not_passed_over() -> None:
+    house = House(topic="a/b")
+    house.grant(0)
+    house.inbox.take([arrival(1, flags=1 | DUP)], house.read, lambda _: False)
+    house.desk.hand_over()
+    assert house.payloads == [b"x"]
+
+
 def test_a_quiet_inbox_leaves_everything_at_the_server() -> None:
     house = House(topic="a/b")
     house.grant(0)

@@ -21,18 +21,20 @@ from farm.testing.rig import Outside, Rig, Server
 from tests.servers import free_port
 
 # What a mosquitto needs to lose nothing (docs/brokers.md); `Mosquitto` of tests.servers has the rest of it.
-KEPT = "allow_anonymous true\nmax_inflight_messages 8192\nautosave_on_changes true"
+KEPT = "allow_anonymous true\nmax_inflight_messages 8192"
 
 
 class PlainClient:
     """paho as anybody would use it, with its own thread."""
 
-    def __init__(self, port: int, *, five: bool) -> None:
+    def __init__(self, port: int, *, five: bool, client_id: str = "") -> None:
         self._five = five
         self._port = port
         version = MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)
-        self._lists: dict[str, list[bytes]] = {}
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, protocol=version)
+        self._lists: dict[str, list[mqtt.MQTTMessage]] = {}
+        self._payloads: dict[str, list[bytes]] = {}
+        self._there = asyncio.Event()
 
     async def open(self) -> None:
         self._client.on_message = self._note
@@ -51,26 +53,40 @@ class PlainClient:
                 properties.UserProperty = pair
             if reply_to is not None:
                 properties.ResponseTopic = reply_to.replace(".", "/")
-        info = self._client.publish(subject.replace(".", "/"), payload, 1, properties=properties)
+        await self.send(subject.replace(".", "/"), payload, properties)
+
+    async def send(self, topic: str, payload: bytes, properties: Any = None) -> None:
+        """To a topic as it is."""
+        info = self._client.publish(topic, payload, 1, properties=properties)
         await asyncio.to_thread(info.wait_for_publish, 10)
 
     async def read(self, subject: str) -> list[bytes]:
         topic = subject.replace(".", "/")
+        self.hear(topic)
+        found = self._payloads[topic] = []
+        await self.subscribed()
+        return found
+
+    def hear(self, topic: str) -> list[mqtt.MQTTMessage]:
+        """All of a message; `subscribed` waits until the server knows of it."""
         found = self._lists[topic] = []
-        there = asyncio.Event()
         loop = asyncio.get_running_loop()
+        self._there.clear()
 
         def subscribed(*_: object) -> None:
-            loop.call_soon_threadsafe(there.set)
+            loop.call_soon_threadsafe(self._there.set)
 
         self._client.on_subscribe = subscribed
         self._client.subscribe(topic, 1)
-        async with asyncio.timeout(10):
-            await there.wait()
         return found
 
+    async def subscribed(self) -> None:
+        async with asyncio.timeout(10):
+            await self._there.wait()
+
     def _note(self, _: object, __: object, message: mqtt.MQTTMessage) -> None:
-        self._lists[message.topic].append(bytes(message.payload))
+        self._lists[message.topic].append(message)
+        self._payloads.get(message.topic, []).append(bytes(message.payload))
 
 
 @asynccontextmanager

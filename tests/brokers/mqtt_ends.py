@@ -1,0 +1,44 @@
+"""Brokers and plain clients for tests of MQTT."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from farm.broker import Home
+from farm.brokers.mqtt import MqttBroker
+from farm.brokers.options.mqtt import MqttSpec
+from farm.testing.rig import Ends
+from tests.contract.mqtt_rig import PlainClient
+
+VERSIONS = ("5", "3.1.1")
+
+
+def spec_of(port: int, **keys: Any) -> MqttSpec:
+    return MqttSpec(**({"name": "mqtt", "type": "mqtt", "url": f"mqtt://127.0.0.1:{port}", "keep_alive_s": 1.0} | keys))
+
+
+@asynccontextmanager
+async def broker_of(spec: MqttSpec, home: Home, *, up: bool = True) -> AsyncIterator[Ends]:
+    ends = Ends(MqttBroker(spec, home))
+    if up:
+        await ends.start()
+    else:
+        await ends.broker.start()
+    yield ends
+    await ends.broker.close()
+
+
+@asynccontextmanager
+async def client_of(port: int, *, five: bool = True) -> AsyncIterator[PlainClient]:
+    client = PlainClient(port, five=five)
+    await client.open()
+    yield client
+    await client.close()
+
+
+def held_by(ends: Ends) -> int:
+    """How many messages the server waits to hear about."""
+    sessions: dict[str, Any] = vars(ends.broker)["_sessions"]
+    return sum(len(vars(session.inbox)["_held"]) for session in sessions.values())
