@@ -1,6 +1,7 @@
 """The gate: has anything got slower, beside what it is compared with in the same run?
 
-    make bench-check                    exit 1 and a line for each ratio that got worse by more than 20 %
+    make bench-check                    exit 1 and a line for each ratio that got worse by more than 20 %; exit 75 where
+                                        others kept the machine so busy that nobody can say
     make bench-check ARGS=--keep        measure, and keep what was measured in tests/bench/ratios.json
 Ratios alone are compared, never times. A section with something that got worse is measured again, up to LOOKS times:
 named is what was worse every time.
@@ -24,6 +25,7 @@ from tests.bench.sections import SECTIONS, unknown
 
 KEPT: Final = Path(__file__).with_name("ratios.json")
 LOOKS: Final = 3
+UNSURE: Final = 75  # EX_TEMPFAIL of sysexits.h
 QUIET_WAIT_S: Final = 10.0  # at most, before a further look
 BUDGET_S: Final = 110.0  # no further look after this
 
@@ -73,10 +75,13 @@ def keep(sections: list[str], here: dict[str, str | int | float], say: Say) -> N
     rest = {name: one for name, one in others.items() if section_of(name) not in sections}
     write(KEPT, {**rest, **gate.kept_of(looks)}, here)
     print(f"{len(looks[0])} ratios kept in {KEPT.name}")
+    busy = max((one.busy for ratios in looks for one in ratios.values()), default=0.0)
+    if busy > gate.BUSY:
+        print(f"note: others took {busy:.0%} of this machine meanwhile: keep them again when it is quiet")
 
 
-def verdict(kept: dict[str, Kept], found: Look) -> list[str]:
-    """Print the comparison; what fails the gate."""
+def show(kept: dict[str, Kept], found: Look) -> None:
+    """Print the comparison."""
     width = max(map(len, found), default=0)
     for name, one in found.items():
         before = kept.get(name)
@@ -84,10 +89,8 @@ def verdict(kept: dict[str, Kept], found: Look) -> list[str]:
         print(f"{name:{width}}  {one.value:9.3g}  {change}")
     for line in gate.notes(kept, found):
         print(line)
-    wrong = gate.faults(kept, found)
-    for line in wrong:
+    for line in (*gate.doubts(kept, found), *gate.faults(kept, found)):
         print(line)
-    return wrong
 
 
 def main() -> None:
@@ -108,10 +111,13 @@ def main() -> None:
     for difference in machine.differences(there, here):
         print(f"note: kept ratios come from another machine: {difference}")
     others = machine.Others()
-    wrong = verdict(kept, gate.mildest(kept, looks_at(sections, kept, say)))
+    found = gate.mildest(kept, looks_at(sections, kept, say))
+    show(kept, found)
     print(f"note: other processes took {others.share():.0%} of this machine meanwhile")
-    if wrong:
+    if wrong := gate.faults(kept, found):
         parser.exit(1, f"error: {len(wrong)} of {len(kept)} ratios fail; docs/benchmarks.md says how to read them\n")
+    if unsure := gate.doubts(kept, found):
+        parser.exit(UNSURE, f"unsure: {len(unsure)} of {len(kept)} ratios; run it again on a quiet machine\n")
     print(f"ok: none of {len(kept)} ratios is worse by more than {gate.LIMIT:.0%}")
     return None
 

@@ -1,6 +1,7 @@
 """Compare ratios with those that are kept: what got worse, what is missing, what got better. Pure.
 
-Worse by more than LIMIT in every look is worse; one look alone may be noise.
+Worse by more than LIMIT in every look is worse; one look alone may be noise. Where others took more than BUSY of the
+machine nobody can say: that is unsure, and neither passes nor fails.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from tests.bench.ratios import Better, Ratio
 
 LIMIT: Final = 0.2
+BUSY: Final = 0.2  # of the machine
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,18 @@ def faults(kept: Mapping[str, Kept], found: Mapping[str, Ratio]) -> list[str]:
     for name, one in kept.items():
         if name not in found:
             lines.append(f"missing: {name}: it is kept and was not measured")
-        elif (share := worse_by(one, found[name].value)) > LIMIT:
+        elif (share := worse_by(one, found[name].value)) > LIMIT and found[name].busy <= BUSY:
             lines.append(f"worse: {_told(name, one, found[name])}: worse by {share:.0%}, {LIMIT:.0%} at most")
     return lines
+
+
+def doubts(kept: Mapping[str, Kept], found: Mapping[str, Ratio]) -> list[str]:
+    """A line for each ratio that looks worse and was measured while others were busy."""
+    return [
+        f"unsure: {_told(name, kept[name], found[name])}: others took {found[name].busy:.0%} of the machine meanwhile"
+        for name in suspects(kept, found)
+        if found[name].busy > BUSY
+    ]
 
 
 def notes(kept: Mapping[str, Kept], found: Mapping[str, Ratio]) -> list[str]:

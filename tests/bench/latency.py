@@ -94,11 +94,12 @@ def _at_rest(farm: Family, guest: Guest, bare: Link, effort: Effort, report: Rep
             return [(_trips(client, heard, guest), bare.trips(BLOCK)) for _ in range(BLOCKS)]
 
         in_turn(0)
-        groups = machine.quietest(in_turn, effort.pairs, effort.rounds, ours)
+        groups, busy = machine.quiet_rounds(in_turn, effort.pairs, effort.rounds, ours)
     pairs = [pair for group in groups for pair in group]
     over, under = ([quantile(block, 0.5) for block in blocks] for blocks in zip(*pairs, strict=True))
     made = ratio(f"latency, {guest}, one at a time: whole path / link", "lower", over, under)
     report.ratios.append(made)
+    report.disturbed(len(report.ratios) - 1, busy)
     every, links = ([trip for block in blocks for trip in block] for blocks in zip(*pairs, strict=True))
     return {
         "guest": guest,

@@ -168,7 +168,7 @@ def measure(effort: Effort, say: Say) -> Report:
     """The whole section."""
     with link() as found:
         say("link: batches")
-        rounds = machine.quietest(
+        rounds, busy = machine.quiet_rounds(
             lambda _: {batch: found.blast(batch, effort.window_s) for batch in BATCHES},
             effort.pairs,
             effort.rounds,
@@ -182,20 +182,16 @@ def measure(effort: Effort, say: Say) -> Report:
         for batch, some in blasts.items()
     ]
     trip: Row = {"what": "bare link", "p50_us": quantile(trips, 0.5), "p99_us": quantile(trips, 0.99)}
-    return Report(
+    fast, slow = ([blast.per_s for blast in blasts[batch]] for batch in (32, 1))
+    report = Report(
         [
             Table("link", "link: the work link alone, 100 B, packed batches", HEADS, rows),
             Table("link_trips", "link: round trip", TRIP_HEADS, [trip]),
         ],
-        [
-            ratio(
-                "link, messages/s: batches of 32 / of 1",
-                "higher",
-                [blast.per_s for blast in blasts[32]],
-                [blast.per_s for blast in blasts[1]],
-            )
-        ],
+        [ratio("link, messages/s: batches of 32 / of 1", "higher", fast, slow)],
     )
+    report.disturbed(0, busy)
+    return report
 
 
 def _invoke() -> Invoke:

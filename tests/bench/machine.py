@@ -74,11 +74,14 @@ class Others:
         return min(1.0, max(0.0, (_busy_s() - busy_s) - (_own_s(self._ours) - own_s)) / took_s)
 
 
-def quietest(measure: Callable[[int], T], wanted: int, limit: int, ours: Sequence[int] = ()) -> list[T]:
-    """Measure until `wanted` rounds were quiet, or `limit` rounds were made; of all the quietest, `wanted` of them.
+def quiet_rounds(
+    measure: Callable[[int], T], wanted: int, limit: int, ours: Sequence[int] = ()
+) -> tuple[list[T], float]:
+    """Measure until `wanted` rounds were quiet, or `limit` rounds were made.
 
     Args:
       measure: one round, by its number from 0.
+    Returns: of all rounds the quietest, `wanted` of them, and how much others took in the busiest of these.
     """
     rounds: list[tuple[float, T]] = []
     while len(rounds) < limit and sum(share < QUIET for share, _ in rounds) < wanted:
@@ -86,7 +89,12 @@ def quietest(measure: Callable[[int], T], wanted: int, limit: int, ours: Sequenc
         found = measure(len(rounds))
         rounds.append((others.share(), found))
     rounds.sort(key=lambda one: one[0])
-    return [found for _, found in rounds[:wanted]]
+    return [found for _, found in rounds[:wanted]], max(share for share, _ in rounds[:wanted])
+
+
+def quietest(measure: Callable[[int], T], wanted: int, limit: int, ours: Sequence[int] = ()) -> list[T]:
+    """`quiet_rounds`, for who does not ask how quiet they were."""
+    return quiet_rounds(measure, wanted, limit, ours)[0]
 
 
 def wait_for_quiet(limit_s: float) -> None:

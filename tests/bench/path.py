@@ -59,8 +59,8 @@ class Stand:
     callees: dict[Guest, Callee]
     link: Link
 
-    def rounds(self, guest: Guest, body: bytes, effort: Effort) -> list[Round]:
-        """One guest and one body."""
+    def rounds(self, guest: Guest, body: bytes, effort: Effort) -> tuple[list[Round], float]:
+        """One guest and one body, and how busy others were."""
         payloads = [invoke.payload for invoke in invokes_of(body)]
         floods = {workers: Flood(family, guest) for workers, family in self.families.items()}
         calls = self.callees[guest].calls(body)
@@ -77,7 +77,7 @@ class Stand:
             whole = drain if len(drain) == len(load) else None
             return Round(load, whole, codec_us, call_us, self.link.blast(LINK_BATCH, CALLS_S))
 
-        return machine.quietest(measure, effort.pairs, effort.rounds, [*ours, self.link.child])
+        return machine.quiet_rounds(measure, effort.pairs, effort.rounds, [*ours, self.link.child])
 
 
 def measure(effort: Effort, say: Say) -> Report:
@@ -93,11 +93,13 @@ def measure(effort: Effort, say: Say) -> Report:
                 for size in SIZES if effort.whole else SIZES[:1]:
                     name = f"{size_name(size)} {kind}"
                     say(f"path: {guest}, {name}")
-                    rounds = stand.rounds(guest, body_of(size, kind), effort)
+                    since = len(report.ratios)
+                    rounds, busy = stand.rounds(guest, body_of(size, kind), effort)
                     load.append(_load_row(guest, name, rounds, report))
                     drain.append(_drain_row(guest, name, rounds, report))
                     if size == len(BODY):
                         _beside_link(f"path, {guest}, {name}", rounds, report, effort.whole)
+                    report.disturbed(since, busy)
         for family in stand.families.values():
             family.down()
     notes = ["us: CPU per message with 1 worker, a process with its ZeroMQ thread."]

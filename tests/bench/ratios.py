@@ -16,13 +16,17 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class Ratio:
-    """One ratio, what it is called, and which way is better."""
+    """One ratio, what it is called, and which way is better.
+
+    busy: how much of the machine others took meanwhile, 0..1, where that can move the ratio; 0 where it hardly can.
+    """
 
     name: str
     value: float
     noise: float
     pairs: int
     better: Better
+    busy: float = 0.0
 
 
 def ratio(name: str, better: Better, over: Sequence[float], under: Sequence[float]) -> Ratio:

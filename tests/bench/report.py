@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.bench.ratios import Ratio
 
@@ -60,6 +60,10 @@ class Report:
 
     tables: list[Table] = field(default_factory=list[Table])
     ratios: list[Ratio] = field(default_factory=list[Ratio])
+
+    def disturbed(self, since: int, busy: float) -> None:
+        """Say of the ratios from number `since` on how much of the machine others took meanwhile."""
+        self.ratios[since:] = [replace(one, busy=round(busy, 2)) for one in self.ratios[since:]]
 
 
 def shown(value: Cell) -> str:

@@ -74,10 +74,13 @@ class Start:
         say(f"startup: {self._what}")
         self._start()
         _run(self._words)
-        taken = machine.quietest(lambda _: (self._start(), _run(self._words)), effort.pairs + 2, effort.rounds + 2)
+        taken, busy = machine.quiet_rounds(
+            lambda _: (self._start(), _run(self._words)), effort.pairs + 2, effort.rounds + 2
+        )
         own, bare = [a for a, _ in taken], [b for _, b in taken]
         made = ratio(f"startup: {self._what} / {self._beside}", "lower", own, bare)
         report.ratios.append(made)
+        report.disturbed(len(report.ratios) - 1, busy)
         return {
             "what": self._what,
             "p50_ms": quantile(own, 0.5) * 1e3,

@@ -109,13 +109,13 @@ def test_what_others_take_is_what_is_busy_less_what_is_ours(monkeypatch: pytest.
 def test_measuring_ends_with_as_many_quiet_rounds_as_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = iter([0.5, 0.0, 0.3, 0.05, 0.0])
     monkeypatch.setattr(machine.Others, "share", lambda _: next(shares))
-    assert machine.quietest(lambda number: number, wanted=2, limit=5) == [1, 3]
+    assert machine.quiet_rounds(lambda number: number, wanted=2, limit=5) == ([1, 3], 0.05)
 
 
 def test_of_rounds_that_were_all_disturbed_the_quietest_count(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = iter([0.5, 0.2, 0.9, 0.3])
     monkeypatch.setattr(machine.Others, "share", lambda _: next(shares))
-    assert machine.quietest(lambda number: number, wanted=2, limit=4) == [1, 3]
+    assert machine.quiet_rounds(lambda number: number, wanted=2, limit=4) == ([1, 3], 0.3)
 
 
 def test_an_open_loop_sends_at_times_drawn_beforehand() -> None:

@@ -65,6 +65,22 @@ def test_one_that_is_better_by_more_than_a_fifth_is_told(better: Better, now: fl
     assert gate.notes(kept(2.0, better), found(2.0, better)) == []
 
 
+def test_what_looks_worse_while_others_are_busy_is_unsure_and_does_not_fail() -> None:
+    name = "codec, tiny: codec / raw"
+    now = {name: Ratio(name, 3.0, 0.01, 5, "lower", busy=0.45)}
+    assert gate.faults(kept(2.0), now) == []
+    assert gate.doubts(kept(2.0), now) == [
+        "unsure: codec, tiny: codec / raw: 3, kept 2 (lower is better): others took 45% of the machine meanwhile"
+    ]
+    assert gate.suspects(kept(2.0), now) == [name]
+
+
+def test_nobody_doubts_what_is_well_or_was_measured_in_quiet() -> None:
+    name = "codec, tiny: codec / raw"
+    assert gate.doubts(kept(2.0), {name: Ratio(name, 2.0, 0.01, 5, "lower", busy=0.45)}) == []
+    assert gate.doubts(kept(2.0), found(3.0)) == []
+
+
 def test_only_what_is_worse_is_measured_again() -> None:
     before = {**kept(1.0, name="a: x / y"), **kept(1.0, name="b: x / y"), **kept(1.0, name="c: x / y")}
     now = {**found(1.5, name="a: x / y"), **found(1.1, name="b: x / y")}

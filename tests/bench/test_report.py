@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench import aims
 from tests.bench.ratios import Ratio
-from tests.bench.report import Cell, Table, shown, size_name
+from tests.bench.report import Cell, Report, Table, shown, size_name
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,9 @@ def test_where_more_is_better_less_misses_the_aim() -> None:
 
 def test_a_run_that_says_nothing_of_any_aim_has_no_table() -> None:
     assert aims.table([Ratio("something else", 1.0, 0.0, 1, "lower")]) is None
+
+
+def test_a_report_says_of_its_last_ratios_how_busy_others_were() -> None:
+    report = Report(ratios=[Ratio("a / b", 1.0, 0.0, 1, "lower"), Ratio("c / d", 1.0, 0.0, 1, "lower")])
+    report.disturbed(1, 0.333)
+    assert [one.busy for one in report.ratios] == [0.0, 0.33]
