@@ -98,10 +98,11 @@ class RedisBroker(Broker):
             self._consumer = Consumer(self._home)
             self._groups.name_consumers(self._consumer.name)
 
-    def begin(self, life: Life) -> None:
-        """The connection is up."""
+    async def begin(self, life: Life) -> None:
+        """The servers are there."""
         self._groups.begin(life)
         self._subscriber.begin(life)
+        await self._subscriber.whole()
 
     def lost(self) -> None:
         """The connection is over: nobody knows what is said until the next one."""

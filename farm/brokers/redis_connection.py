@@ -139,8 +139,8 @@ class User(Protocol):
     def prepare(self) -> None:
         """It is about to be made: have what it takes. Raises: FarmError: that is why it is down."""
 
-    def begin(self, life: Life) -> None:
-        """It is up: subscribe to all there is."""
+    async def begin(self, life: Life) -> None:
+        """The servers are there: subscribe to all there is. It is up when this returns; it may not take for ever."""
 
     def lost(self) -> None:
         """It is over."""
@@ -184,11 +184,7 @@ class Connection:
                 self._user.prepare()
                 await self._connect(life)
                 began_s = loop.time()
-                self.life, self.fault = life, ""
-                self._became("up", "")
-                self._user.begin(life)
-                tried.set()
-                why = await self._watch(life)
+                why = await self._serve(life, tried)
                 if loop.time() - began_s >= LASTED_S:
                     backoff.reset()
             except LinkFault as error:
@@ -198,14 +194,28 @@ class Connection:
             except (FarmError, OSError) as error:  # a secret or a certificate that is not there
                 why = " ".join(str(error).split())
             finally:
-                was, self.life = self.life, None
-                if was is not None:
-                    self._user.lost()
+                self.life = None
                 await life.close()
             self.fault = f"{self._spec.at}: {why}"
             self._became("down", self.fault)
             tried.set()
             await asyncio.sleep(backoff.next_s())
+
+    async def _serve(self, life: Life, tried: asyncio.Event) -> str:
+        """Live on this; why it is over."""
+        try:
+            begun = asyncio.ensure_future(self._user.begin(life))
+            await asyncio.wait([begun, life.over], timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
+            begun.cancel()
+            if not begun.done() or life.over.done():
+                return life.over.result() if life.over.done() else "no answer"
+            self.life, self.fault = life, ""
+            self._became("up", "")
+            tried.set()
+            return await self._watch(life)
+        finally:
+            self.life = None
+            self._user.lost()
 
     async def _watch(self, life: Life) -> str:
         while True:

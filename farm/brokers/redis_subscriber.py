@@ -30,6 +30,10 @@ class Subscriber:
         self._links: Final[dict[int, Link]] = {}  # by number of server
         self._dirty: asyncio.Event | None = None
         self._done: Final[set[tuple[bool, str]]] = set()  # what the server was asked for
+        self._missing: Final[set[tuple[bool, bytes]]] = (
+            set()
+        )  # what it was to have when the life began, and has not yet
+        self._whole: asyncio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -48,15 +52,24 @@ class Subscriber:
 
     def begin(self, life: Life) -> None:
         """The server is there."""
-        self._dirty = asyncio.Event()
+        self._dirty, self._whole = asyncio.Event(), asyncio.Event()
+        self._missing.update(self._by_bytes)
+        if not self._missing:
+            self._whole.set()
         life.spawn(self._follow(life, self._dirty))
         self._touch()
 
     def lost(self) -> None:
         """The server is gone."""
-        self._dirty = None
+        self._dirty = self._whole = None
         self._links.clear()
         self._done.clear()
+        self._missing.clear()
+
+    async def whole(self) -> None:
+        """Returns when the server has all that was wanted when it came back."""
+        if self._whole is not None:
+            await self._whole.wait()
 
     def _touch(self) -> None:
         if self._dirty is not None:
@@ -95,7 +108,15 @@ class Subscriber:
                     came.setdefault((True, words[1]), []).append((words[2], words[3]))
                 elif words[0] == _MESSAGE:
                     came.setdefault((False, words[1]), []).append((words[1], words[2]))
+                elif self._missing:
+                    self._note(words)
         for key, heard in came.items():
             on_heard = self._by_bytes.get(key)
             if on_heard is not None:
                 on_heard(heard)
+
+    def _note(self, words: list[bytes]) -> None:
+        """What the server says of a subscription of ours."""
+        self._missing.discard((words[0].startswith(b"p"), words[1]))
+        if not self._missing and self._whole is not None:
+            self._whole.set()

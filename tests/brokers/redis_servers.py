@@ -17,7 +17,7 @@ from farm.brokers.options.redis import RedisSpec, RedisStreamsSpec
 from farm.brokers.redis import RedisBroker
 from farm.brokers.redis_streams import RedisStreamsBroker
 from tests.brokers.nats_keys import Certificates
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 WITHIN_S = 20.0
 
@@ -93,7 +93,9 @@ class ClusterNode(RedisServer):
     """A node of a cluster that nobody has made yet."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+        self.bus = free_port()
+        words = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(self.bus))
+        super().__init__(folder, *words)
 
 
 def join(nodes: Sequence[ClusterNode]) -> None:
@@ -103,7 +105,7 @@ def join(nodes: Sequence[ClusterNode]) -> None:
     for number, client in enumerate(clients):
         last = min(16384, (number + 1) * part) - 1
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * part, last)
-        client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0].bus)
 
     def whole() -> bool:
         told = [str(client.execute_command("CLUSTER", "INFO")) for client in clients]
