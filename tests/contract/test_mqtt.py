@@ -4,22 +4,25 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from farm.brokers.options.mqtt import MqttSpec
+from farm.spec import Abilities
 from farm.testing.outages import ServerSuite
 from farm.testing.rig import Ends, Rig, eventually, home_of, numbered, payloads
-from farm.testing.suite import BrokerSuite
+from farm.testing.suite import BrokerSuite, needs
 from tests.contract.mqtt_rig import KEPT, MqttRig
-from tests.servers import Mosquitto
+from tests.servers import Mosquitto, NatsServer, free_port
 
 
 class MqttSuite(BrokerSuite, ServerSuite):
     def test_what_a_killed_process_had_comes_to_another(self, rig: Rig, tmp_path: Path) -> None:
         """To another life of the same farm: a server keeps for a session what it has once given to it."""
-        if not rig.spec().abilities.settles:
-            pytest.skip("QoS 0 keeps nothing")
+        abilities = rig.spec().abilities
+        needs(abilities.settles and abilities.queues, "keeps nothing, or has no queues")
         taken, told = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -76,4 +79,28 @@ class TestMqttQos0(MqttSuite):
         server = Mosquitto(tmp_path / "mosquitto", KEPT)
         server.start()
         yield MqttRig(server, server.port, qos=0)
+        server.stop()
+
+
+class WithoutQueues(MqttSpec):
+    @property
+    def abilities(self) -> Abilities:
+        return replace(super().abilities, queues=False)
+
+
+class NatsRig(MqttRig):
+    def spec(self) -> MqttSpec:
+        return WithoutQueues(**vars(super().spec()))
+
+
+class TestMqttOfNats(MqttSuite):
+    """nats-server speaks MQTT 3.1.1 without shared subscriptions, and sends again only after a while."""
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        port = free_port()
+        listener = f'mqtt {{ host: "127.0.0.1", port: {port}, max_ack_pending: 60000, ack_wait: "1s" }}'
+        server = NatsServer(tmp_path / "nats", f"server_name: one\nmax_payload: 2MB\n{listener}", jetstream=True)
+        server.start()
+        yield NatsRig(server, port, version="3.1.1")
         server.stop()
