@@ -80,6 +80,7 @@ class JetStreamBroker(Broker):
         self._listeners = 0
         self._doubts: Final[set[str]] = set()
         self._turn_wanted = self._arranged = self._closed = False
+        self._starting = True
         self._lease_s: Final = spec.ack_wait_s / LEASE_PARTS
         self._tick_s: Final = min(TICK_S, self._lease_s / 2)
         self._keep_at_s = 0.0
@@ -98,6 +99,9 @@ class JetStreamBroker(Broker):
                 await self._connection.start()
                 if self._connection.up or self._embedded is not None:
                     await self._settled.wait()
+        self._starting = False
+        if not self._connection.up:
+            self._became("down", self._connection.fault)
 
     async def close(self) -> None:
         """Have publishes and acknowledgements confirmed, give back what is held, and leave."""
@@ -243,6 +247,8 @@ class JetStreamBroker(Broker):
             return
         self.counters.gaps += bool(self._listeners and self._arranged)  # nobody knows what they missed
         self._arranged = False
+        if self._starting and self._embedded is not None:
+            return  # the two are started at once, so it is not there yet
         self._publishes.lose(fault)
         for consumer in self._consumers.values():
             consumer.lose()
@@ -286,8 +292,8 @@ class JetStreamBroker(Broker):
             stream = placed[consumer.subscription.topic]
             if not (consumer.placed and consumer.is_on(stream)):
                 start = consumer.start if consumer.is_on(stream) else 0
-                await self._streams.place(consumer.subscription, stream, start)
-                consumer.place(stream)
+                made = await self._streams.place(consumer.subscription, stream, start)
+                consumer.place(stream, start if made else 0)
 
     def _say(self) -> None:
         """What state this is in, once all is in place."""

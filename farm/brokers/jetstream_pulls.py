@@ -41,13 +41,17 @@ DELETED: Final = "deleted"
 
 
 class _Held:
-    """A delivery's place at the server. ack: the subject of the newest delivery, which settles those before."""
+    """A delivery's place at the server.
 
-    __slots__ = ("ack", "consumer", "seq", "sent_s")
+    stored: when the message was stored, as the server writes it; ack: the subject of the newest delivery, which
+    settles those before.
+    """
 
-    def __init__(self, consumer: Consumer, seq: int, ack: str) -> None:
-        self.consumer = consumer
+    __slots__ = ("ack", "sent_s", "seq", "stored")
+
+    def __init__(self, seq: int, stored: bytes, ack: str) -> None:
         self.seq = seq
+        self.stored = stored
         self.ack = ack
         self.sent_s = 0.0
 
@@ -91,6 +95,8 @@ class Consumer:
         self._source = ""
         self._held: dict[int, _Held] = {}
         self._settled: dict[int, _Held] = {}
+        self._released: Final[set[int]] = set()  # of a consumer that is ours alone: they come again
+        self._floor = 0  # what is below it and not held was settled
         self._fresh: list[Delivery] = []
         self._waiting: Final[deque[Delivery]] = deque()  # more than was granted came
         self._pulls: Final[deque[_Pull]] = deque()
@@ -114,14 +120,22 @@ class Consumer:
     @property
     def start(self) -> int:
         """The sequence from which on a consumer made anew must deliver; 0: nothing has come yet."""
-        return min(self._held, default=self.last + 1) if self.last else 0
+        return min([*self._held, *self._released], default=self.last + 1) if self.last else 0
 
-    def place(self, stream: Stream) -> None:
-        """It is at the server, on this stream. What was held of another stream is nobody's any more."""
-        if self._stream is None or self._stream.created != stream.created:
-            self._held, self._settled = {}, {}
+    def place(self, stream: Stream, start: int = 0) -> None:
+        """It is at the server, on this stream. What was held of another stream is nobody's any more.
+
+        Args:
+          start: the sequence that it was made anew with. A server may remember an older one of that name, and deliver
+            what was settled: of a consumer that is ours alone we know better.
+        """
+        if not self.is_on(stream):
+            self._held, self._settled, self._floor = {}, {}, 0
+            self._released.clear()
             self._waiting.clear()
             self.last = 0
+        if start and not self.subscription.group:
+            self._floor = start
         self._stream = stream
         self._source = f"{stream.token}:{stream.name}:"
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream.name}.{self.subscription.durable}"
@@ -168,7 +182,11 @@ class Consumer:
         """Have the server give it to somebody, at once."""
         held = delivery.token
         assert isinstance(held, _Held)
-        if self._held.pop(held.seq, None) is held and self.placed:
+        if self._held.pop(held.seq, None) is not held:
+            return
+        if not self.subscription.group:
+            self._released.add(held.seq)
+        if self.placed:
             self._connection.publish(held.ack, NAK)
 
     def keep(self) -> None:
@@ -246,35 +264,42 @@ class Consumer:
         tokens = reply.split(b".")
         place = 4 if len(tokens) == SHORT_ACK else 6
         try:
-            deliveries, seq = int(tokens[place]), int(tokens[place + 1])
+            deliveries, seq, stored = int(tokens[place]), int(tokens[place + 1]), tokens[place + 3]
         except (IndexError, ValueError):
             return  # no place of a consumer's: nobody could settle it
         ack = reply.decode(errors="replace")
-        known = self._held.get(seq)
-        if known is not None:
-            known.ack = ack
+        if self._quiet or not self.placed:  # before it is placed nobody knows which stream's this is
+            self._connection.publish(ack, NAK)
             return
-        known = self._settled.get(seq)
+        known = self._held.get(seq) or self._settled.get(seq)
         if known is not None:
-            known.ack = ack
-            self._acknowledge(known, time.monotonic())
+            self._take_again(known, stored, ack)
             return
+        self._released.discard(seq)
         self.last = max(self.last, seq)
-        held = _Held(self, seq, ack)
         text = subject.decode(errors="replace")
-        if self._quiet or (self._matches is not None and not self._matches(text)):
-            self._connection.publish(ack, NAK if self._quiet else ACK)
+        if seq < self._floor or (self._matches is not None and not self._matches(text)):
+            self._connection.publish(ack, ACK)
             return
-        self._held[seq] = held
+        held = self._held[seq] = _Held(seq, stored, ack)
         source_id = f"{self._source}{seq}"
-        delivery = Delivery(
-            self.subscription.trigger, message_of(text, head, payload, source_id), held, deliveries, source_id
-        )
+        message = message_of(text, head, payload, source_id)
+        delivery = Delivery(self.subscription.trigger, message, held, deliveries, source_id)
         if self.granted > 0:
             self.granted -= 1
             self._fresh.append(delivery)
         else:
             self._waiting.append(delivery)
+
+    def _take_again(self, known: _Held, stored: bytes, ack: str) -> None:
+        """The server has not heard in time that we hold this, or that it is settled."""
+        if known.stored != stored:  # another stream has got the name of ours
+            self._connection.publish(ack, NAK)
+            self._is_gone()
+            return
+        known.ack = ack
+        if known.seq in self._settled:
+            self._acknowledge(known, time.monotonic())
 
     def _hear_of_pull(self, raw: Raw) -> None:
         code, text = status_of(raw[2])

@@ -17,6 +17,7 @@ from farm.brokers.jetstream_api import MADE_BY, ApiFault, Config, JetStreamApi, 
 from farm.brokers.jetstream_filters import covered, joined, overlap
 from farm.brokers.options.nats import JetStreamSpec
 from farm.errors import BrokerError, Problem
+from farm.subject import RESERVED_PREFIXES
 
 DEAD_LETTERS: Final = "farm.dlq.>"
 DEAD_LETTERS_STREAM: Final = "farm-dead-letters"
@@ -64,8 +65,8 @@ class Streams:
         """Whether one of the streams in use took in a subject when they were looked at last."""
         return covered(subject, self._filters)
 
-    async def place(self, subscription: Subscription, stream: Stream, start: int) -> None:
-        """Have a trigger's consumer on its stream.
+    async def place(self, subscription: Subscription, stream: Stream, start: int) -> bool:
+        """Have a trigger's consumer on its stream; whether it was made.
 
         Args:
           start: the sequence that one which must be made anew begins at; 0: it is the first.
@@ -77,7 +78,7 @@ class Streams:
             await self._api.put_consumer(stream.name, self._consumer(subscription, start))
             what = "made again" if start else "made"
             log.get().info(f"consumer {what}", broker=self._spec.name, stream=stream.name, consumer=name)
-            return
+            return True
         if there.get("deliver_subject") or there.get("ack_policy") != "explicit":
             why = "a consumer of that name is there, and is none that farm can use"
             raise BrokerError(Problem(f"no consumer {name}", where=f"stream {stream.name}", why=why, todo="Remove it"))
@@ -85,6 +86,7 @@ class Streams:
         wanted = {key: value for key, value in self._consumer(subscription, 0).items() if key not in fixed}
         if any(there.get(key) != value for key, value in wanted.items()):
             await self._api.put_consumer(stream.name, {**there, **wanted})
+        return False
 
     async def takes(self, subject: str) -> bool:
         """Whether any stream takes in a subject. Raises: ApiFault, BrokerUnavailable, NotPermitted."""
@@ -107,25 +109,33 @@ class Streams:
             if name in self._adopted:
                 why = "it was there, and farm did not make it"
                 raise BrokerError(Problem(f"stream {name} is gone", why=why, todo="Make it again"))
-        elif not found.ours:
-            self._adopted.add(name)
+        else:
+            self._note(found)
         return found
+
+    def _note(self, stream: Stream) -> None:
+        if not stream.ours:
+            self._adopted.add(stream.name)
 
     async def _other(self, topic: str) -> Stream | None:
         """The stream that takes in a topic, of those that are not this broker's own."""
-        names = [name for name in await self._api.names(topic) if name != self._own]
-        gone = [name for name in self._adopted if name != self._own and name not in names]
-        if self._spec.stream is not None and not names:
-            return None
-        if len(names) > 1:
-            why = f"{' and '.join(sorted(names))} take in parts of it"
+        found = [each for name in await self._api.names(topic) if (each := await self._open_to(name))]
+        if len(found) > 1:
+            why = f"{' and '.join(sorted(stream.name for stream in found))} take in parts of it"
             raise BrokerError(Problem(f"no one stream for {topic}", why=why, todo="Write one topic for each"))
-        if names:
-            found = await self._find(names[0])
-            return found if found is None or not found.ours else await self._widened(found, [topic])
-        for name in gone:
+        if found:
+            self._note(found[0])
+            return await self._widened(found[0], [topic]) if found[0].ours else found[0]
+        for name in self._adopted - {self._own}:
             await self._find(name)
         return None
+
+    async def _open_to(self, name: str) -> Stream | None:
+        """This stream, unless it is our own, or has in it only what no wildcard of ours may reach."""
+        stream = await self._api.stream(name) if name != self._own else None
+        if stream is None or all(each.startswith(RESERVED_PREFIXES) for each in stream.subjects):
+            return None
+        return stream
 
     async def _make(self, own: Stream | None, missing: Sequence[str]) -> Stream:
         """The stream of this farm, taking in what is missing too."""

@@ -24,10 +24,11 @@ from farm.broker import (
 )
 from farm.brokers.backlog import Backlog
 from farm.brokers.options.redis import RedisSpec
-from farm.brokers.redis_connection import Connection, Life
+from farm.brokers.redis_connection import Connection
 from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
+from farm.brokers.redis_life import Life
 from farm.brokers.redis_publisher import Answer, Parts, Publisher
 from farm.brokers.redis_scripts import CAST_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber

@@ -18,8 +18,8 @@ from typing import Final, cast
 
 from farm import log
 from farm.broker import BrokerCounters, Delivery, OnDeliveries, Subscription
-from farm.brokers.redis_connection import ENDING, Life, told
 from farm.brokers.redis_entries import message_of
+from farm.brokers.redis_life import ENDING, Life, told
 from farm.brokers.redis_link import ANSWER_S, Link, LinkFault, ServerFault, Word
 from farm.brokers.redis_scripts import (
     DONE_DIGEST,

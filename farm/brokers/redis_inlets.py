@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from farm import log
-from farm.brokers.redis_connection import ENDING, Life, told
+from farm.brokers.redis_life import ENDING, Life, told
 from farm.brokers.redis_link import ANSWER_S, ServerFault
 from farm.brokers.redis_scripts import SPREAD_DIGEST
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
-from farm.brokers.redis_connection import ENDING, Connection, Life, told
+from farm.brokers.redis_connection import Connection
+from farm.brokers.redis_life import ENDING, Life, told
 from farm.brokers.redis_link import LinkFault, ServerFault, Word
 from farm.errors import BrokerError, BrokerFull, BrokerUnavailable, InputError, NotPermitted, Problem
 

@@ -29,11 +29,12 @@ from farm.broker import (
     Subscription,
 )
 from farm.brokers.options.redis import RedisStreamsSpec
-from farm.brokers.redis_connection import Connection, Life
+from farm.brokers.redis_connection import Connection
 from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_inlets import Inlets
+from farm.brokers.redis_life import Life
 from farm.brokers.redis_publisher import Answer, Part, Parts, Publisher
 from farm.brokers.redis_scripts import RUN_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber

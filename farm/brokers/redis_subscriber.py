@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
-from farm.brokers.redis_connection import Life, told
+from farm.brokers.redis_life import Life, told
 from farm.brokers.redis_link import Link, ServerFault
 
 Heard = tuple[bytes, bytes]  # the channel and what came on it

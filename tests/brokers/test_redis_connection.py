@@ -11,7 +11,7 @@ import pytest
 
 from farm.broker import Broker, Home
 from farm.brokers import redis_link
-from farm.brokers.redis_connection import slot_of
+from farm.brokers.redis_life import slot_of
 from farm.errors import Problem, SourceMissing
 from farm.message import Message
 from farm.spec import Secret, TlsSpec
