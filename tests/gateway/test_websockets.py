@@ -89,7 +89,7 @@ def test_text_leaves_out_what_is_not_text_and_counts_it(child: Child, farm: Farm
 
     def noted() -> bool:
         child.listen_for_notes()
-        return any("1 messages not shown: not UTF-8" in note for note in child.notes)
+        return any("1 message not shown: not UTF-8" in note for note in child.notes)
 
     eventually(noted)
 
