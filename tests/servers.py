@@ -96,8 +96,12 @@ class ServerProcess(ABC):
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Let it be silent, with its connections open."""
+        """Let it be silent, with its connections open; every thread of it stands still when this returns."""
         os.kill(self.pid, signal.SIGSTOP)
+        end_s = time.monotonic() + WITHIN_S
+        while not _stands_still(self.pid):
+            assert time.monotonic() < end_s, f"{self.name} does not stop"
+            time.sleep(0.001)
 
     def go_on(self) -> None:
         """Let it speak again."""
@@ -192,6 +196,14 @@ def _listens(pid: int, port: int) -> bool:
     except OSError:
         return False  # it has ended, or a descriptor has meanwhile: asked again
     return bool(held & {f"socket:[{inode}]" for inode in ends})
+
+
+def _stands_still(pid: int) -> bool:
+    try:
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:
+        return False  # a thread has ended meanwhile
+    return all(state == "T" for state in states)
 
 
 def _is_listener(line: str, port: int) -> bool:
