@@ -52,6 +52,9 @@ START_S: Final = 5.0
 CLOSE_S: Final = 1.5
 TICK_S: Final = 0.25
 LEASE_PARTS: Final = 3
+# nats-server 2.15 removes the files of what was deleted a moment later by their names: those of one made anew at once
+# go with them, and it takes nothing in any more.
+GONE_S: Final = 1.0
 FARM_ID: Final = ID.encode()
 _RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_PREFIXES)
 
@@ -79,7 +82,7 @@ class JetStreamBroker(Broker):
         self._consumers: Final[dict[int, Consumer]] = {}
         self._listeners = 0
         self._doubts: Final[set[str]] = set()
-        self._turn_wanted = self._arranged = self._closed = False
+        self._turn_wanted = self._arranged = self._gone = self._closed = False
         self._starting = True
         self._lease_s: Final = spec.ack_wait_s / LEASE_PARTS
         self._tick_s: Final = min(TICK_S, self._lease_s / 2)
@@ -129,7 +132,7 @@ class JetStreamBroker(Broker):
         """Begin a trigger's subscription: at once, or when the server is there."""
         self._matches.add(subscription)
         self._consumers[subscription.trigger] = Consumer(
-            self._connection, subscription, on_deliveries, self._want_turn, self._want_arranged
+            self._connection, subscription, on_deliveries, self._want_turn, self._lost
         )
         self._want_arranged()
 
@@ -235,7 +238,9 @@ class JetStreamBroker(Broker):
             self._keep_at_s = now_s + self._lease_s - self._tick_s
             for consumer in self._consumers.values():
                 consumer.keep()
-        if embedded is not None and embedded.look(now_s, up=self._connection.up) and self._arranged:
+        if embedded is not None:
+            embedded.look(now_s, up=self._connection.up and not self._publishes.silent)
+        if self._arranged:
             self._say()
 
     # The server, its streams and consumers
@@ -261,6 +266,11 @@ class JetStreamBroker(Broker):
         self._arranged = False
         self._changed.set()
 
+    def _lost(self) -> None:
+        """A consumer or a stream is gone."""
+        self._gone = True
+        self._want_arranged()
+
     async def _arrange(self) -> None:
         """Have all streams and consumers in place, whenever they may not be."""
         backoff = Backoff()
@@ -269,6 +279,9 @@ class JetStreamBroker(Broker):
             self._changed.clear()
             if not self._connection.up:
                 continue
+            if self._gone:
+                self._gone = False
+                await asyncio.sleep(GONE_S)
             try:
                 await self._place()
             except (ApiFault, FarmError) as error:
@@ -298,6 +311,8 @@ class JetStreamBroker(Broker):
     def _say(self) -> None:
         """What state this is in, once all is in place."""
         fault = self._embedded.fault if self._embedded is not None else ""
+        if not fault and self._publishes.silent:
+            fault = f"{self._streams.at}: JetStream confirms nothing of what is published"
         self._became("down" if fault else "up", fault)
 
     def _doubt(self, subject: str) -> None:
@@ -312,11 +327,9 @@ class JetStreamBroker(Broker):
         except (ApiFault, FarmError):
             taken = True  # nobody knows: it may be tried again
         self._doubts.discard(subject)
-        if self._streams.should_take(subject):
-            taken = True
-            self._want_arranged()
-        taken = taken or not self._arranged
-        self._publishes.settle_doubt(subject, taken=taken)
+        if not taken and self._streams.should_take(subject):
+            self._lost()
+        self._publishes.settle_doubt(subject, taken=taken or not self._arranged)
 
     def _begin(self, coroutine: Coroutine[object, object, None]) -> None:
         work = asyncio.get_running_loop().create_task(coroutine)

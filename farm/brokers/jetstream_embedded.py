@@ -69,8 +69,8 @@ class Embedded:
             return ""
         return f"less than {FULL:.0%} of the disk are free, where the embedded server keeps its streams"
 
-    def look(self, now_s: float, *, up: bool) -> bool:
-        """Look at the disk and at the server, now and then; whether `fault` is another one.
+    def look(self, now_s: float, *, up: bool) -> None:
+        """Look at the disk and at the server, now and then.
 
         Args:
           up: whether the server answers.
@@ -82,12 +82,11 @@ class Embedded:
         elif now_s - self._down_since_s > SILENT_S:
             self._down_since_s = now_s
             self._end(signal.SIGKILL, "it does not answer")
-        if now_s - self._looked_s < DISK_S:
-            return False
-        self._looked_s = now_s
-        return self._look_at_disk()
+        if now_s - self._looked_s >= DISK_S:
+            self._looked_s = now_s
+            self._look_at_disk()
 
-    def _look_at_disk(self) -> bool:
+    def _look_at_disk(self) -> None:
         before = self._room
         usage = shutil.disk_usage(self._folder.path)
         free = usage.free / usage.total
@@ -98,7 +97,6 @@ class Embedded:
             say("disk of the embedded server", broker=self._broker, room=self._room, free_percent=round(free * 100))
         if before == "none" and self._room != "none":
             self._end(signal.SIGTERM, "the disk was full")
-        return (before == "none") != (self._room == "none")
 
     def _end(self, number: signal.Signals, why: str) -> None:
         """Have the supervisor start it again."""

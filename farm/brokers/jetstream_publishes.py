@@ -82,6 +82,7 @@ class Publishes:
         self._unheard: Final[set[int]] = set()  # messages of which the server says that nobody takes them
         self._finished: list[_Batch] = []
         self._next = 0
+        self.silent = False  # nothing was confirmed since something was given up
         connection.subscribe(f"{self._inbox}.*", self._heard)
 
     def __len__(self) -> int:
@@ -118,6 +119,7 @@ class Publishes:
 
     def lose(self, fault: str) -> None:
         """The connection is gone: nobody knows what the server has."""
+        self.silent = False
         unknown = BrokerUnavailable(Problem("the broker confirmed nothing", why=fault))
         for number, batch in list(self._open.items()):
             self._answer(batch, number, unknown)
@@ -139,6 +141,7 @@ class Publishes:
                 if number not in self._open:
                     continue
                 if age_s >= CONFIRM_S:
+                    self.silent = True
                     self._answer(batch, number, late)
                 elif not batch.doubted:
                     self._doubt(batch.messages[number - batch.first].subject)
@@ -166,6 +169,7 @@ class Publishes:
                 continue  # given up already, or another's
             message = batch.messages[number - batch.first]
             if found is not None and found.error is None and found.stream:
+                self.silent = False
                 known = of(message.subject)
                 self._answer(batch, number, Published(known.triggers, known.listeners, found.seq))
             elif found is not None and found.error is not None:
