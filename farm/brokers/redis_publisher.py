@@ -51,7 +51,7 @@ class Parts:
         which = subject if self._life.cluster else None  # a script may touch the keys of one slot
         part = self._open.get(which)
         if part is None or len(part.places) >= PART or part.size_bytes + size_bytes > PART_BYTES:
-            part = self._open[which] = Part(f"{{{subject}}}")
+            part = self._open[which] = Part(f"farm:{{{subject}}}:")
             self.all.append(part)
         part.size_bytes += size_bytes
         return part

@@ -1,150 +1,205 @@
-"""Redis Streams: bare redis-py doing an echo, and a whole farm doing the same, in one run.
+"""Redis Streams to Redis Streams: who echoes how many messages a second, with one redis-server, in turn.
 
-    input stream > XREADGROUP > handler > XADD to the output stream, XACK and XDEL of the input > output stream
-Bare is one process: redis-py with hiredis, a MULTI for each batch of as many entries as farm reads at once, and nothing
-between. The farm runs a handler in Python on two workers. The server makes the input at once, so that nobody waits for
-it, and writes nothing to the disk. Rounds alternate; the ratio is that of the medians.
+    bare, asyncio    redis.asyncio with hiredis: XREADGROUP, then one MULTI of XADDs, XACK and XDEL; one process
+    bare, blocking   the same with the blocking client
+    farm             a Python guest, 2 workers
+All read as many entries at once as farm does. The server makes the input itself, in one step, so that nobody waits for
+it, and keeps nothing on the disk. The ratio is to the first: farm is an asyncio program too.
 Run: python -m tests.bench.redis_echo
 """
 
 from __future__ import annotations
 
-import statistics
+import asyncio
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from statistics import median
+from typing import Any, Final
 
 import redis
+import redis.asyncio
 
 from farm.brokers.redis_groups import READ_LIMIT
-from tests.bench import guests
+from tests.bench import farms
+from tests.bench.machine import quietest
+from tests.bench.ratios import Ratio, ratio
+from tests.bench.report import FULL, Effort, Report, Row, Say, Table
 from tests.servers import RedisServer
-from tests.system.family import Family, family
 
-COUNT: Final = 20_000
-WARM: Final = 2_000
-ROUNDS: Final = 3
-WORKERS: Final = 2
 PAYLOAD: Final = b"x" * 100
+PER_S: Final = 25_000  # messages for each second that a round is to last
+WARM: Final = 2000
 WITHIN_S: Final = 60.0
-FLOOR: Final = 0.5  # of bare: below it is a fault
-
+OUT: Final = "out"
+BARE_IN: Final = "in.bare"
+HEADS: Final = {"who": "who", "per_s": "messages/s", "of_bare": "of bare"}
+NAMES: Final = {
+    "bare": "bare redis-py, asyncio",
+    "blocking": "bare redis-py, blocking",
+    "farm": "farm, Python guest, 2 workers",
+}
 FILL: Final = """
 for n = 1, tonumber(ARGV[1]) do redis.call('XADD', KEYS[1], '*', 'body', ARGV[2], 'farm-id', 'id-' .. n) end
 """
 MANIFEST: Final = """
 [app]
 name = "bench"
-[brokers.test]
+[brokers.redis]
 type = "redis-streams"
 url = "redis://127.0.0.1:{port}"
-[components.echo]
-source = "echo.wasm"
-triggers = [{{ broker = "test", topic = "bench.in", publish = {{ subject = "bench.out" }} }}]
+[components.python]
+source = "python.wasm"
+triggers = [{{ broker = "redis", topic = "in.farm", publish = {{ subject = "out" }} }}]
 """
-OUT: Final = "bench.out"
-Say = Callable[[str], None]
 
 
 class QuickServer(RedisServer):
-    """redis-server that keeps nothing."""
+    """redis-server that keeps nothing on the disk."""
 
     def command(self) -> Sequence[str]:
         """As its parent's, without the file."""
         return [*super().command(), "--appendonly", "no"]
 
 
-def measure(say: Say = print, count: int = COUNT, rounds: int = ROUNDS) -> dict[str, float]:
-    """Messages a second of both, and their ratio: "bare", "farm", "ratio"."""
-    found: dict[str, list[float]] = {"bare": [], "farm": []}
-    with _server() as port, _farm(port) as stream:
-        client = redis.Redis(port=port)
-        client.xgroup_create("bare.in", "bare", "0", mkstream=True)
-        client.xgroup_create(OUT, "readers", "$", mkstream=True)
-        _round(client, stream, WARM, lambda _: None)
-        for number in range(rounds):
-            found["bare"].append(_round(client, "bare.in", count, lambda left: _echo(port, left)))
-            found["farm"].append(_round(client, stream, count, lambda _: None))
-            say(f"round {number + 1}: bare {found['bare'][-1]:,.0f}/s, farm {found['farm'][-1]:,.0f}/s")
-        client.close()
-    medians = {name: statistics.median(rates) for name, rates in found.items()}
-    ratio = medians["farm"] / medians["bare"]
-    say(f"bare redis-py {medians['bare']:,.0f}/s, farm {medians['farm']:,.0f}/s, ratio {ratio:.2f}, floor {FLOOR}")
-    return {**medians, "ratio": ratio}
+def measure(effort: Effort, say: Say) -> Report:
+    """The whole section."""
+    with ExitStack() as stack:
+        say("redis: starting the server and farm")
+        stand = _stand(stack)
+        count = round(max(1.0, effort.window_s * 3) * PER_S)
+        stand.rate("farm", WARM)
+        rounds = quietest(lambda number: stand.round(number, count, say), effort.pairs, effort.rounds, stand.pids)
+    rates = {name: [each[name] for each in rounds] for name in NAMES}
+    report = Report()
+    report.tables.append(Table("redis", "Redis Streams - echo - Redis Streams, 100 bytes", HEADS, _rows(rates)))
+    report.ratios += _ratios(rates)
+    return report
 
 
-def _round(client: redis.Redis, stream: str, count: int, run: Callable[[int], None]) -> float:
-    """Messages a second from when the input is there until all of the output is."""
-    client.xtrim(OUT, 0, approximate=False)
-    began_s = time.perf_counter()
-    client.eval(FILL, 1, stream, str(count), cast("str", PAYLOAD))
-    run(count)
-    while cast("int", client.xlen(OUT)) < count:
-        assert time.perf_counter() - began_s < WITHIN_S, f"{client.xlen(OUT)} of {count} on {OUT}"
-        time.sleep(0.005)
-    took_s = time.perf_counter() - began_s
-    end_s = time.perf_counter() + WITHIN_S
-    while client.xlen(stream):  # what is settled is deleted
-        assert time.perf_counter() < end_s, f"{client.xlen(stream)} are left on {stream}"
-        time.sleep(0.005)
-    return count / took_s
+@dataclass(frozen=True)
+class Stand:
+    """Everything that is measured, ready. stream: what farm's trigger reads; pids: of all processes."""
+
+    port: int
+    client: Any
+    stream: str
+    pids: Sequence[int]
+
+    def round(self, number: int, count: int, say: Say) -> dict[str, float]:
+        """Each in turn: messages per second."""
+        say(f"redis: round {number + 1}")
+        names = list(NAMES) if number % 2 else list(reversed(NAMES))
+        return {name: self.rate(name, count) for name in names}
+
+    def rate(self, name: str, count: int) -> float:
+        """Messages per second, from when all of the input is there until all of the output is."""
+        run: Callable[[], None] = {
+            "farm": lambda: None,
+            "blocking": lambda: _echo(self.port, count),
+            "bare": lambda: asyncio.run(_echo_in_loop(self.port, count)),
+        }[name]
+        stream = self.stream if name == "farm" else BARE_IN
+        self.client.xtrim(OUT, 0, approximate=False)
+        began_s = time.perf_counter()
+        self.client.eval(FILL, 1, stream, count, PAYLOAD)
+        run()
+        self._wait(lambda: self.client.xlen(OUT) >= count, f"{count} on {OUT}")
+        took_s = time.perf_counter() - began_s
+        self._wait(lambda: self.client.xlen(stream) == 0, f"nothing on {stream}")
+        return count / took_s
+
+    def _wait(self, look: Callable[[], bool], what: str) -> None:
+        end_s = time.perf_counter() + WITHIN_S
+        while not look():
+            assert time.perf_counter() < end_s, f"not within {WITHIN_S:g} s: {what}"
+            time.sleep(0.005)
 
 
 def _echo(port: int, left: int) -> None:
-    """What a person would write with redis-py."""
     client = redis.Redis(port=port)
     while left:
-        said: Any = client.xreadgroup("bare", "me", {"bare.in": ">"}, count=READ_LIMIT, block=1000)
+        said: Any = client.xreadgroup("bare", "me", {BARE_IN: ">"}, count=READ_LIMIT, block=1000)
         for _, entries in said:
             pipeline = client.pipeline(transaction=True)
-            for _, fields in entries:
-                pipeline.xadd(OUT, {b"body": fields[b"body"], b"farm-id": fields[b"farm-id"]})
-            ids = [entry for entry, _ in entries]
-            pipeline.xack("bare.in", "bare", *ids)
-            pipeline.xdel("bare.in", *ids)
+            left -= _answer(pipeline, entries)
             pipeline.execute()
-            left -= len(ids)
     client.close()
 
 
+async def _echo_in_loop(port: int, left: int) -> None:
+    client = redis.asyncio.Redis(port=port)
+    while left:
+        said: Any = await client.xreadgroup("bare", "me", {BARE_IN: ">"}, count=READ_LIMIT, block=1000)
+        for _, entries in said:
+            pipeline = client.pipeline(transaction=True)
+            left -= _answer(pipeline, entries)
+            await pipeline.execute()
+    await client.aclose()
+
+
+def _answer(pipeline: Any, entries: Sequence[Any]) -> int:
+    """Write down what is to be done about these; how many there are."""
+    for _, fields in entries:
+        pipeline.xadd(OUT, {b"body": fields[b"body"], b"farm-id": fields[b"farm-id"]})
+    ids = [entry for entry, _ in entries]
+    pipeline.xack(BARE_IN, "bare", *ids)
+    pipeline.xdel(BARE_IN, *ids)
+    return len(ids)
+
+
+def _stand(stack: ExitStack) -> Stand:
+    port, pid = stack.enter_context(_server())
+    client: Any = redis.Redis(port=port)
+    stack.callback(client.close)
+    client.xgroup_create(BARE_IN, "bare", "0", mkstream=True)
+    client.xgroup_create(OUT, "readers", "$", mkstream=True)
+    made = stack.enter_context(farms.farm(["Python"], text=MANIFEST.format(port=port)))
+    made.up(2)
+    stack.callback(made.down)
+    end_s = time.perf_counter() + WITHIN_S
+    while not (names := client.smembers("farm:{in.farm}:streams")):
+        assert time.perf_counter() < end_s, f"no stream of the farm:\n{made.log_text()}"
+        time.sleep(0.02)
+    stream = f"farm:{{in.farm}}:stream:{next(iter(names)).decode()}"
+    return Stand(port, client, stream, [pid, *(each for some in farms.pids(made).values() for each in some)])
+
+
 @contextmanager
-def _server() -> Iterator[int]:
+def _server() -> Iterator[tuple[int, int]]:
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = QuickServer(Path(folder))
         server.start()
         try:
-            yield server.port
+            yield server.port, server.pid
         finally:
             server.stop()
 
 
-@contextmanager
-def _farm(port: int) -> Iterator[str]:
-    """A farm that runs; the stream that its trigger reads."""
-    wasm = {"echo": guests.path_of("Python").read_bytes()}
-    with (
-        tempfile.TemporaryDirectory(prefix="farm-") as folder,
-        family(Path(folder), MANIFEST.format(port=port), wasm) as found,
-    ):
-        found.up(workers=WORKERS)
-        found.wait_ready()
-        yield _stream(found, port)
-        found.down()
+def _rows(rates: dict[str, list[float]]) -> list[Row]:
+    return [
+        {
+            "who": NAMES[name],
+            "per_s": round(median(found)),
+            "of_bare": ratio("", "higher", found, rates["bare"]).value,
+        }
+        for name, found in rates.items()
+    ]
 
 
-def _stream(of: Family, port: int) -> str:
-    client = redis.Redis(port=port, decode_responses=True)
-    end_s = time.perf_counter() + WITHIN_S
-    while not (names := cast("set[str]", client.smembers("farm:{bench.in}:streams"))):
-        assert time.perf_counter() < end_s, f"no stream of the farm:\n{of.log_text()}"
-        time.sleep(0.02)
-    client.close()
-    return f"farm:{{bench.in}}:stream:{next(iter(names))}"
+def _ratios(rates: dict[str, list[float]]) -> list[Ratio]:
+    return [ratio("redis, Python guest, 2 workers: farm / bare redis-py", "higher", rates["farm"], rates["bare"])]
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    sys.exit(measure()["ratio"] < FLOOR)
+    for table in measure(FULL, _print).tables:
+        _print(table.text())

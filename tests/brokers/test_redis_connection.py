@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ from tests.brokers.redis_servers import (
     wait_for,
 )
 from tests.servers import RedisServer
+from tests.sources import ROOT
 
 Make = Callable[..., Broker]
+DOCS = ROOT / "docs" / "brokers.md"
 
 
 @pytest.fixture
@@ -153,6 +156,25 @@ class TestWho:
         await asyncio.to_thread(password.write_text, "second-secret")
         await eventually(lambda: broker.state == "up", "the broker to be let in")
         await broker.close()
+        admin.close()
+
+    @pytest.mark.parametrize("make", [streams, pubsub])
+    async def test_the_rights_that_the_docs_ask_for_are_enough(
+        self, make: Make, home: Home, server: RedisServer, password: Path
+    ) -> None:
+        admin = plain(server.port)
+        [rights] = re.findall(r"^ACL SETUSER shop on >secret (.*)$", DOCS.read_text(), re.MULTILINE)
+        admin.execute_command("ACL", "SETUSER", "shop", "on", ">first-secret", *rights.replace("orders", "a.b").split())
+        ends = await Ends(make(home, server.port, **self.keys(password))).start()
+        came, queue = ends.trigger(0, "a.b", granted=9999), ends.trigger(1, "a.b", granted=9999, group="g")
+        heard, _ = ends.listener("a.b")
+        await ends.ready("a.b", came, queue, heard)
+        ends.broker.release(queue[:1])
+        before = len(queue)
+        await eventually(lambda: len(queue) > before, "what was released")
+        ends.broker.settle([*came, *queue])
+        await ends.broker.close()
+        assert not admin.acl_log()
         admin.close()
 
     async def test_a_user_who_may_not_do_what_farm_needs_is_told_so(
@@ -313,7 +335,7 @@ class TestWords:
 
         answers = {
             "COMMAND": b"*3\r\n*1\r\n$1\r\nx\r\n*1\r\n$1\r\nx\r\n*1\r\n$1\r\nx\r\n",
-            "EVALSHA": lambda words: b"*1\r\n:1\r\n" if words[2] == b"1" and words[3] == b"{a.b}" else b":0\r\n",
+            "EVALSHA": lambda words: b"*1\r\n:1\r\n" if words[2] == b"1" and words[3] == b"farm:{a.b}:" else b":0\r\n",
             "XPENDING": b"*0\r\n",
             "XREAD": b"*-1\r\n",
             "XREADGROUP": read,
@@ -329,7 +351,7 @@ class TestWords:
             free = [b"1", key, b"000000000000-0", b"1", b"1-0"]
             await eventually(lambda: any(words[2:] == free for words in puppet.said), "XNACK to be asked for")
             await ends.broker.close()
-        [run] = [words for words in puppet.said if words[3:4] == [b"{a.b}"]]
+        [run] = [words for words in puppet.said if words[3:4] == [b"farm:{a.b}:"]]
         assert run[4:6] == [b"0", b"1"], "IDMP is asked for"
         assert b"by-this" in run
 

@@ -277,7 +277,7 @@ class TestRefusals:
         self, client: Any, server: RedisServer, tmp_path: Path
     ) -> None:
         client.xgroup_create("theirs", "readers", "$", mkstream=True)
-        rights: Any = {"keys": ["farm:*", "a.*", "{*"], "channels": ["*"], "commands": ["+@all"]}
+        rights: Any = {"keys": ["farm:*", "a.*"], "channels": ["*"], "commands": ["+@all"]}
         client.acl_setuser("shop", enabled=True, passwords=["+secret"], **rights)
         (tmp_path / "password").write_text("secret")
         who = {"username": "shop", "password": Secret(file=tmp_path / "password")}
