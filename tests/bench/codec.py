@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import Final
 
+from tests.bench import machine
 from tests.bench.callee import Call, callee
 from tests.bench.guests import Guest
 from tests.bench.ratios import Better, quantile, ratio
@@ -60,10 +61,11 @@ def measure(effort: Effort, say: Say) -> Report:
                     rows.append(_row(guest, f"{size_name(size)} {kind}", rounds, report))
             say(f"codec: {guest}, binary as text against list<u8>")
             body = body_of(LIST_SIZE, "binary")
-            ways = listed.calls(body)
+            ways, since, others = listed.calls(body), len(report.ratios), machine.Others()
             rows.append(_row(guest, f"{size_name(LIST_SIZE)} list<u8>", paired(ways, effort.cell_s), report))
             both = {"list": ways["call"], "text": own.calls(body)["call"]}
             _beside_list(guest, paired(both, effort.cell_s, LIST_BLOCK_S), report)
+            report.disturbed(since, others.share())  # lists fill the caches that all cores share
     note = "body: in and out; binary travels as Latin-1 text, or as list<u8> where it says so. raw: result not decoded."
     report.tables.append(Table("codec", "codec: one call of a guest, medians of paired blocks", HEADS, rows, [note]))
     return report
