@@ -35,8 +35,11 @@ triggers = [
   {{ broker = "shop", topic = "svc.*", publish = {{ subject = "nobody.asked" }} }},
   {{ broker = "shop", queue = {{ topic = "work.*", group = "workers" }}, publish = {{ subject = "done" }} }},
 ]
+[components.slow]
+source = "slow.wasm"
+triggers = [{{ broker = "shop", topic = "slow.*", publish = {{ subject = "good.bye" }} }}]
 """
-GUESTS = {"echo": wat.wasm("echo")}
+GUESTS = {name: wat.wasm(name) for name in ("echo", "slow")}
 UNAVAILABLE = 69
 VERSIONS = ("5", "3.1.1")
 
@@ -123,11 +126,12 @@ async def test_what_ingest_had_when_it_was_killed_comes_again(own: Mosquitto, tm
         sent: list[bytes] = []
         for _ in range(3):
             pid = made.pids("ingest")[0]
-            for n in range(len(sent), len(sent) + 300):
-                await client.send("hello/x", b"%d" % n)
-                sent.append(b"%d" % n)
-                if n % 300 == 150:
-                    os.kill(pid, signal.SIGKILL)
+            some, before = [b"1 %d" % n for n in range(len(sent), len(sent) + 500)], len(read)
+            sending = asyncio.gather(*(client.send("slow/x", payload) for payload in some))
+            await eventually(lambda: len(read) > before + 100, "some outputs")  # noqa: B023  (awaited in its turn)
+            os.kill(pid, signal.SIGKILL)
+            await sending
+            sent += some
             await asyncio.to_thread(wait_until, lambda: made.pids("ingest") not in ([], [pid]), "ingest to be back")  # noqa: B023
         await eventually(lambda: set(sent) <= set(read), "an output for every input", PATIENCE_S)
         made.wait_settled()
