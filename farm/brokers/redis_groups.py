@@ -170,6 +170,16 @@ class Groups:
             life.spawn(self._read(life, reading))
         life.spawn(self._tend(life))
 
+    async def whole(self, life: Life) -> None:
+        """Returns once publishers find every group that the server allows. Raises: LinkFault, ServerFault."""
+        for reading in list(self.readings.values()):
+            try:
+                await self.ensure(life, reading)
+            except ServerFault as fault:
+                if fault.code in ENDING:
+                    raise
+                # Its reader meets the same, and says so.
+
     def lost(self) -> None:
         """The server is gone. What it has not confirmed it will be told again."""
         self._life = None

@@ -108,8 +108,8 @@ class Ingest:
         post = self._post
         self._loop.set_exception_handler(self._failed)
         self._beat()
+        self._intake.open()  # before the brokers start: one that is up has its subscriptions, so Ready means them too
         await start_brokers(self._brokers, post.spec, first=not self._second_life)
-        self._intake.open()
         self._loop.add_reader(post.lifeline.fileno(), self._hear)
         self._pumps = [
             Pump(self._work, self._loop, self._hear_workers),

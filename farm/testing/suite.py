@@ -86,6 +86,13 @@ class BrokerSuite(Suite):
         await eventually(lambda: set(threading.enumerate()) <= threads, "no thread of it")
         await eventually(lambda: open_descriptors() <= descriptors, "no descriptor of it")
 
+    async def test_what_was_subscribed_before_the_start_is_live_once_it_is_up(self, broker: Broker) -> None:
+        ends = Ends(broker)
+        came = ends.trigger(0, "a.b", granted=10)
+        await ends.start()
+        await ends.publish(Message("first", "a.b", b"first"))
+        await eventually(lambda: payloads(came) == [b"first"], "the first message")
+
     async def test_nothing_comes_before_it_is_granted(self, ends: Ends) -> None:
         other = ends.trigger(1, "a.b", granted=1000)
         came = ends.trigger(0, "a.b")
