@@ -96,13 +96,14 @@ class RedisBroker(Broker):
     def prepare(self) -> None:
         """Have a name for our consumers. Raises: NotPermitted: it cannot be kept."""
         if self._consumer is None:
-            self._consumer = Consumer(self._home)
+            self._consumer = Consumer(self._home, self.name)
             self._groups.name_consumers(self._consumer.name)
 
     async def begin(self, life: Life) -> None:
         """The servers are there."""
         self._groups.begin(life)
         self._subscriber.begin(life)
+        await self._groups.whole(life)
         await self._subscriber.whole()
 
     def lost(self) -> None:

@@ -21,8 +21,12 @@ NAME_LIMIT_BYTES: Final = 256
 class Consumer:
     """A name, until `close`."""
 
-    def __init__(self, home: Home) -> None:
-        """Raises: NotPermitted: it cannot be kept."""
+    def __init__(self, home: Home, broker: str) -> None:
+        """
+        Args:
+          broker: its name: two brokers of one farm may be one server.
+        Raises: NotPermitted: it cannot be kept.
+        """
         folder = home.folder()
         for number in range(LIMIT):
             path = folder / f"consumer-{number}"
@@ -32,7 +36,7 @@ class Consumer:
                 raise _unkept(path, error.strerror or "") from error
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self.name = _kept(fd, f"{home.id}-{number}")
+                self.name = _kept(fd, f"{home.id}-{broker}-{number}")
             except BlockingIOError:
                 os.close(fd)
                 continue

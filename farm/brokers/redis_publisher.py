@@ -75,7 +75,7 @@ class Publisher:
         return BrokerUnavailable(Problem(f"broker {self._broker!r} is not connected", why=self._connection.fault))
 
     def send(self, life: Life, parts: Sequence[Part], digest: str, on_answers: OnAnswers) -> None:
-        """Send all parts of a publish. `on_answers` gets an answer for each of its places."""
+        """Send all parts of a publish, at least one. `on_answers` gets an answer for each of its places."""
         answers: list[Answer] = [0] * sum(len(part.places) for part in parts)
         left = len(parts)
         self._open += 1

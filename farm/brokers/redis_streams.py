@@ -87,7 +87,7 @@ class RedisStreamsBroker(Broker):
     def prepare(self) -> None:
         """Have a name for our consumers. Raises: NotPermitted: it cannot be kept."""
         if self._consumer is None:
-            self._consumer = Consumer(self._home)
+            self._consumer = Consumer(self._home, self.name)
             self._groups.name_consumers(self._consumer.name)
 
     async def begin(self, life: Life) -> None:
@@ -95,6 +95,7 @@ class RedisStreamsBroker(Broker):
         self._groups.begin(life)
         self._inlets.begin(life)
         self._subscriber.begin(life)
+        await self._groups.whole(life)
         await self._subscriber.whole()
 
     def lost(self) -> None:
@@ -147,8 +148,8 @@ class RedisStreamsBroker(Broker):
     def store(self, messages: Sequence[Message], done: PublishDone) -> None:
         """Add dead letters to `farm:dlq`."""
         life = self._connection.life
-        if life is None:
-            done([self._publisher.away()] * len(messages))
+        if life is None or not messages:
+            done([self._publisher.away() for _ in messages])
             return
         answers: list[Published | Refused] = []
 
@@ -182,8 +183,8 @@ class RedisStreamsBroker(Broker):
 
     def _commit(self, commits: Sequence[Commit], done: CommitDone) -> None:
         life = self._connection.life
-        if life is None:
-            done([self._publisher.away()] * len(commits))
+        if life is None or not commits:
+            done([self._publisher.away() for _ in commits])
             return
         if life.cluster:
             self._commit_apart(commits, done)

@@ -348,7 +348,7 @@ class TestWords:
             await eventually(lambda: bool(came), "the entry")
             ends.broker.release(came)
             key = b"farm:{a.b}:stream:farm-0-0-a-b"
-            free = [b"1", key, b"000000000000-0", b"1", b"1-0"]
+            free = [b"1", key, b"000000000000-under-test-0", b"1", b"1-0"]
             await eventually(lambda: any(words[2:] == free for words in puppet.said), "XNACK to be asked for")
             await ends.broker.close()
         [run] = [words for words in puppet.said if words[3:4] == [b"farm:{a.b}:"]]

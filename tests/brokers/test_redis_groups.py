@@ -84,18 +84,18 @@ class TestConsumers:
         await other.broker.close()
 
     def test_a_name_is_the_same_at_every_start_and_one_process_has_it(self, home: Home) -> None:
-        first = Consumer(home)
-        beside = Consumer(home)
-        assert (first.name, beside.name) == ("000000000000-0", "000000000000-1")
+        first = Consumer(home, "shop")
+        beside = Consumer(home, "shop")
+        assert (first.name, beside.name) == ("000000000000-shop-0", "000000000000-shop-1")
         first.close()
-        again = Consumer(home)
-        assert again.name == "000000000000-0"
+        again = Consumer(home, "shop")
+        assert again.name == "000000000000-shop-0"
         again.close()
         beside.close()
 
     def test_a_name_that_was_given_once_is_kept(self, home: Home) -> None:
         (home.folder() / "consumer-0").write_text("an-older-name\n")
-        consumer = Consumer(home)
+        consumer = Consumer(home, "shop")
         assert consumer.name == "an-older-name"
         consumer.close()
 
@@ -137,7 +137,7 @@ class TestConsumers:
         client.xgroup_createconsumer(STREAM, "farm", "other")
         await eventually(lambda: len(came) == 1, "the message")
         script = client.register_script(TAKE)
-        [got, gone] = script(keys=[STREAM], args=["other", 5000, came[0].token, "000000000000-0"])
+        [got, gone] = script(keys=[STREAM], args=["other", 5000, came[0].token, "000000000000-under-test-0"])
         assert (got, gone) == ([], 0), "its lease has not run out"
         [got, gone] = script(keys=[STREAM], args=["other", 0, came[0].token, "somebody"])
         assert (got, gone) == ([], 0), "it is not whose it was"
