@@ -27,13 +27,15 @@ TRIES: Final = 5
 PR_SET_PDEATHSIG: Final = 1
 
 
-def program(name: str) -> str:
-    """The path of a server's program: beside this Python, else on PATH. A missing one skips the test, by its name, on
-    a laptop, and fails it in CI.
-    """
+def find(name: str) -> str | None:
+    """The path of a program: beside this Python, else on PATH; None: it is not installed."""
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.is_file() else shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is not None:
+    return str(beside) if beside.is_file() else shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def program(name: str) -> str:
+    """The path of a server's program. A missing one skips the test, by its name, on a laptop, and fails it in CI."""
+    if (found := find(name)) is not None:
         return found
     if IN_CI:
         pytest.fail(f"{name} is not installed, and CI skips nothing", pytrace=False)

@@ -32,6 +32,10 @@ AIMS: Final = (
     Aim("path, Python, 100 B text: ingest CPU / link CPU", 7.0),
     Aim("latency, Python, one at a time: whole path / link", 2.5),
     Aim('startup: farm up --workers 8 / python -c "import wasmtime, sanic, zmq, pydantic"', 4.0),
+    Aim("nats, Python guest: farm / FastStream", 2.5),
+    Aim("nats, Python guest: farm / bare nats-py", 0.2),
+    Aim("jetstream: farm's broker alone / bare nats-py, one inbox", 0.8),
+    Aim("redis, Python guest, 2 workers: farm / bare redis-py", 0.5),
 )
 
 

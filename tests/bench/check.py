@@ -21,7 +21,7 @@ from tests.bench.gate import Kept
 from tests.bench.ratios import Ratio
 from tests.bench.report import GATE, Say
 from tests.bench.run import progress
-from tests.bench.sections import SECTIONS, unknown
+from tests.bench.sections import GATED, SECTIONS, unknown
 
 KEPT: Final = Path(__file__).with_name("ratios.json")
 LOOKS: Final = 3
@@ -101,7 +101,7 @@ def main() -> None:
     words = parser.parse_args()
     if problem := unknown(words.sections):
         parser.exit(2, f"error: {problem}\n")
-    sections, here, say = words.sections or list(SECTIONS), machine.describe(), progress()
+    sections, here, say = words.sections or list(GATED), machine.describe(), progress()
     if words.keep:
         return keep(sections, here, say)
     if not KEPT.exists():
