@@ -76,6 +76,34 @@ def test_a_second_start_builds_nothing_and_compiles_nothing(example: Family) -> 
     assert compiled_count(example) == 2
 
 
+def test_the_second_manifest_runs_on_a_server_that_farm_brings_along(example: Family, tmp_path: Path) -> None:
+    folder = tmp_path / "durable"
+    shutil.copytree(example.folder, folder, ignore=shutil.ignore_patterns("farm.toml", "farm.log"))
+    manifest = (ROOT / "example-app" / "durable.toml").read_text()
+    with family(folder, manifest.replace("port = 3005", "port = 0"), {}) as farm:
+        for name in ("cache", "cache.key"):  # compiled by the first one
+            made, there = example.rundir.state / name, farm.rundir.state / name
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(made, there) if made.is_dir() else shutil.copy2(made, there)
+        farm.up()
+        assert compiled_count(farm) == 0
+        broker = farm.status()["brokers"]["test"]
+        assert (broker["type"], broker["state"]) == ("jetstream", "up")
+        assert len(farm.pids("server")) == 1
+        listener = subprocess.Popen(
+            [FARM, "subscribe", "sink", "--count", "1"],
+            cwd=folder,
+            env=farm.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert listener.stderr is not None
+        assert listener.stderr.readline() == b"subscribed\n"
+        assert farm.run("publish", "hello.world", "Ada").returncode == 0
+        assert "heard: Goodbye" in listener.communicate(timeout=20)[0].decode()
+        assert farm.down() == 0
+
+
 def built_files(example: Family) -> list[Path]:
     return sorted((example.folder / ".farm" / "build").rglob("*.wasm"))
 
@@ -88,3 +116,4 @@ def test_the_example_in_the_readme_is_the_example_in_the_folder() -> None:
     readme = (ROOT / "README.md").read_text()
     for words in ("ws://localhost:3006/subscribe/good.*", "http://localhost:3005/publish/hello.world", "`Goodbye`"):
         assert words in readme
+    assert "farm up --app durable.toml" in readme

@@ -1,0 +1,49 @@
+"""Brokers of type jetstream on a server of the test's own, and what to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+
+from farm.brokers.jetstream import JetStreamBroker
+from farm.brokers.options.nats import JetStreamSpec
+from farm.testing.rig import Ends, eventually, home_of
+from tests.servers import NatsServer
+
+LETTERS = StreamConfig(name="letters", subjects=["farm.dlq.>"])
+
+
+def spec_of(server: NatsServer, **keys: Any) -> JetStreamSpec:
+    spec = JetStreamSpec(name="js", type="jetstream", servers=(f"127.0.0.1:{server.port}",), ack_wait_s=5.0)
+    return replace(spec, **keys)
+
+
+@asynccontextmanager
+async def running(server: NatsServer, folder: Path, number: int = 0, **keys: Any) -> AsyncIterator[Ends]:
+    """A broker with these keys, started; of the app `under-test`."""
+    broker = JetStreamBroker(spec_of(server, **keys), home_of(folder / "home", number))
+    await broker.start()
+    yield Ends(broker, number)
+    await broker.close()
+
+
+async def up(ends: Ends) -> None:
+    await eventually(lambda: ends.broker.state == "up", "the broker to be up")
+
+
+async def down(ends: Ends, *words: str) -> str:
+    """Wait until it is down and says why, in one line."""
+    await eventually(lambda: all(word in ends.broker.fault for word in words), f"a fault with {words}")
+    assert ends.broker.state == "down"
+    assert ends.broker.fault.isprintable()
+    return ends.broker.fault
+
+
+async def stream_of(client: Client, name: str) -> StreamConfig:
+    return (await client.jetstream().stream_info(name)).config
