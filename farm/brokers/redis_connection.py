@@ -89,9 +89,11 @@ class Connection:
         try:
             begun = asyncio.ensure_future(self._user.begin(life))
             await asyncio.wait([begun, life.over], timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
-            begun.cancel()
-            if not begun.done() or life.over.done():
+            if life.over.done() or not begun.done():
+                begun.cancel()
+                await asyncio.gather(begun, return_exceptions=True)  # whatever it was, the life is over
                 return life.over.result() if life.over.done() else "no answer"
+            begun.result()
             self.life, self.fault = life, ""
             self._became("up", "")
             tried.set()

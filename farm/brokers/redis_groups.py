@@ -21,6 +21,7 @@ from farm.broker import BrokerCounters, Delivery, OnDeliveries, Subscription
 from farm.brokers.redis_entries import message_of
 from farm.brokers.redis_life import ENDING, Life, told
 from farm.brokers.redis_link import ANSWER_S, Link, LinkFault, ServerFault, Word
+from farm.brokers.redis_reading import Reading, order
 from farm.brokers.redis_scripts import (
     DONE_DIGEST,
     ENSURE_DIGEST,
@@ -54,46 +55,6 @@ class GroupOptions:
     kind: str
     body: bytes
     claim_after_s: float
-
-
-class Reading:
-    """What one trigger reads.
-
-    held: entries handed over. closing: entries that are settled (True) or released (False), which the server has not
-    confirmed yet; unsent: those of them that it was not told of in this life. last: the last entry that was seen.
-    kept_s: since when no lease of those in hand was left alone; none: some may have run out.
-    """
-
-    def __init__(self, subscription: Subscription, key: str, member: int, on_deliveries: OnDeliveries) -> None:
-        """
-        Args:
-          member: how many triggers of this farm read the same stream already: each is a consumer of its own.
-        """
-        self.trigger: Final = subscription.trigger
-        self.topic: Final = subscription.topic
-        self.name: Final = subscription.durable
-        self.key: Final = key
-        self.consumer = ""
-        self._member: Final = member
-        self.on_deliveries: Final = on_deliveries
-        self.granted = 0
-        self.wanted: Final = asyncio.Event()
-        self.held: Final[set[bytes]] = set()
-        self.closing: Final[dict[bytes, bool]] = {}
-        self.unsent: list[bytes] = []
-        self.last = b"0"
-        self.known = False
-        self.kept_s: float | None = None
-        self.fault = ""
-        self.mean_bytes = 1
-
-    def name_consumer(self, name: str) -> None:
-        """What this farm's consumers are called."""
-        self.consumer = f"{name}-{self._member}" if self._member else name
-
-    def is_ours(self, entry: bytes) -> bool:
-        """Whether we have it in hand."""
-        return entry in self.held or entry in self.closing
 
 
 class Groups:
@@ -340,7 +301,7 @@ class Groups:
             size_bytes += len(message.payload)
             deliveries.append(Delivery(trigger, message, entry, count, source_id))
         reading.held.update(entry for entry, *_ in entries)
-        reading.last = max(reading.last, entries[-1][0], key=_order)
+        reading.last = max(reading.last, entries[-1][0], key=order)
         reading.mean_bytes = max(1, size_bytes // len(entries))
         reading.fault = ""
         if self._quiet:
@@ -388,9 +349,3 @@ class Groups:
         if reading.fault != why:
             reading.fault = why
             log.get().warning("a stream cannot be used", broker=self._broker, key=reading.key, error=why)
-
-
-def _order(entry: bytes) -> tuple[int, int]:
-    """The place of an entry's id."""
-    ms, _, number = entry.partition(b"-")
-    return int(ms), int(number or 0)

@@ -1,0 +1,54 @@
+"""What one trigger reads: its stream, what of it is in hand, and what the server does not know yet."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from farm.broker import OnDeliveries, Subscription
+
+
+class Reading:
+    """What one trigger reads.
+
+    held: entries handed over. closing: entries that are settled (True) or released (False), which the server has not
+    confirmed yet; unsent: those of them that it was not told of in this life. last: the last entry that was seen.
+    kept_s: since when no lease of those in hand was left alone; none: some may have run out.
+    """
+
+    def __init__(self, subscription: Subscription, key: str, member: int, on_deliveries: OnDeliveries) -> None:
+        """
+        Args:
+          member: how many triggers of this farm read the same stream already: each is a consumer of its own.
+        """
+        self.trigger: Final = subscription.trigger
+        self.topic: Final = subscription.topic
+        self.name: Final = subscription.durable
+        self.key: Final = key
+        self.consumer = ""
+        self._member: Final = member
+        self.on_deliveries: Final = on_deliveries
+        self.granted = 0
+        self.wanted: Final = asyncio.Event()
+        self.held: Final[set[bytes]] = set()
+        self.closing: Final[dict[bytes, bool]] = {}
+        self.unsent: list[bytes] = []
+        self.last = b"0"
+        self.known = False
+        self.kept_s: float | None = None
+        self.fault = ""
+        self.mean_bytes = 1
+
+    def name_consumer(self, name: str) -> None:
+        """What this farm's consumers are called."""
+        self.consumer = f"{name}-{self._member}" if self._member else name
+
+    def is_ours(self, entry: bytes) -> bool:
+        """Whether we have it in hand."""
+        return entry in self.held or entry in self.closing
+
+
+def order(entry: bytes) -> tuple[int, int]:
+    """The place of an entry's id."""
+    ms, _, number = entry.partition(b"-")
+    return int(ms), int(number or 0)
