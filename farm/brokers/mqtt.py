@@ -47,7 +47,11 @@ OVERHEAD_BYTES: Final = 16 << 10  # of a packet's limit: headers and subject
 
 
 class MqttBroker(Broker):
-    """One `[brokers.NAME]` of type mqtt."""
+    """One `[brokers.NAME]` of type mqtt.
+
+    It does not `confirm` in the sense of the contract: a server has what it has confirmed, and forgets it where nobody
+    has subscribed. So dead letters are in farm's own file.
+    """
 
     def __new__(cls, spec: BrokerSpec, home: Home) -> MqttBroker:  # noqa: PYI034  (one of two classes)
         """With QoS 0 what has come is nowhere else."""
@@ -59,7 +63,6 @@ class MqttBroker(Broker):
         assert isinstance(spec, MqttSpec)
         five = spec.version == "5"
         self.grammar = spec.grammar
-        self.confirms = spec.abilities.confirms
         self._spec: Final = spec
         self._home: Final = home
         self._address: Final = address_of(spec.url, spec.tls)
@@ -170,10 +173,6 @@ class MqttBroker(Broker):
         for session in self._sessions.values():
             session.inbox.quiet()
         self._desk.clear()
-
-    def store(self, messages: Sequence[Message], done: PublishDone) -> None:
-        """Keep dead letters: nobody's last message of a subject."""
-        self._send(messages, done, self._form.pack)
 
     def _publish(self, messages: Sequence[Message], done: PublishDone) -> None:
         self._send(messages, done, self._retaining if self._spec.retain else self._form.pack)

@@ -17,7 +17,7 @@ import msgspec
 from farm.brokers.headers import from_headers, to_headers
 from farm.brokers.mqtt_packets import Arrival, publish, write_extras
 from farm.brokers.mqtt_topics import subject_of, topic_of
-from farm.message import Message, new_id
+from farm.message import Ids, Message
 
 CONTENT_TYPE: Final = "content-type"
 ASKED_LIMIT: Final = 4096  # messages whose answer has something to go by
@@ -47,6 +47,7 @@ class Raw:
 
     def __init__(self, *, five: bool) -> None:
         self._five: Final = five
+        self._new_id: Final = Ids().new
         # (id of a message, where its answer goes) -> topic and correlation data that the answer is to have
         self._asked: OrderedDict[tuple[str, str], tuple[bytes, bytes]] = OrderedDict()
 
@@ -55,11 +56,11 @@ class Raw:
         subject = subject_of(arrival.topic)
         extras = arrival.extras
         if not (extras.pairs or extras.content_type or extras.response_topic):
-            return Message(new_id(), subject, arrival.payload)
+            return Message(self._new_id(), subject, arrival.payload)
         pairs = extras.pairs
         if extras.content_type:
             pairs = [(CONTENT_TYPE, extras.content_type), *pairs]
-        message_id, cause, hops, headers = from_headers(pairs)
+        message_id, cause, hops, headers = from_headers(pairs, new=self._new_id)
         reply_to = None
         if extras.response_topic:
             reply_to = subject_of(extras.response_topic)
@@ -70,8 +71,7 @@ class Raw:
         """The packet."""
         if not self._five:
             return publish(topic_of(message.subject).encode(), message.payload, number, None, retain=retain)
-        content_type = ""
-        pairs = to_headers(message)
+        pairs, content_type = to_headers(message), ""
         if message.headers:
             content_type = next((value for name, value in pairs if name == CONTENT_TYPE), "")
             pairs = [pair for pair in pairs if pair[0] != CONTENT_TYPE]
@@ -105,6 +105,7 @@ class Enveloped:
           broker: what it is called in there.
         """
         self._broker: Final = broker
+        self._new_id: Final = Ids().new
         self._extras: Final = b"" if five else None
 
     def read(self, arrival: Arrival) -> Message:
@@ -115,7 +116,7 @@ class Enveloped:
             payload, reply_to = bytes(found.message), found.response_subject
         except (msgspec.MsgspecError, ValueError):  # ValueError: a number that is no byte; UnicodeDecodeError too
             payload = arrival.payload
-        return Message(new_id(), subject_of(arrival.topic), payload, (), reply_to)
+        return Message(self._new_id(), subject_of(arrival.topic), payload, (), reply_to)
 
     def pack(self, message: Message, number: int, *, retain: bool = False) -> bytes:
         """The packet."""

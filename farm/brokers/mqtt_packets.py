@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from struct import Struct, error
 from typing import Final
 
@@ -101,9 +102,12 @@ class Frames:
         found: list[tuple[int, bytes, bytes]] = []
         start, size = 0, len(data)
         while size - start >= 2:
-            length, body = _length(data, start + 1)
-            if body < 0:
-                break
+            length, body = data[start + 1], start + 2
+            if length >= 0x80:
+                try:
+                    length, body = _length(data, start + 1)
+                except IndexError:
+                    break
             end = body + length
             if length > self._limit_bytes:
                 raise Malformed(f"a packet of {length} bytes")
@@ -125,7 +129,7 @@ def kind_of(first: int) -> int:
 def read_publish(first: int, body: bytes, *, five: bool) -> Arrival:
     """A PUBLISH. Raises: Malformed."""
     try:
-        start = 2 + _NUMBER.unpack_from(body)[0]
+        start = 2 + int(_NUMBER.unpack_from(body)[0])
         topic = body[2:start].decode(errors="replace")
         mid = 0
         if first & 0x06:
@@ -133,7 +137,11 @@ def read_publish(first: int, body: bytes, *, five: bool) -> Arrival:
             start += 2
         extras = _NO_EXTRAS
         if five:
-            length, start = _length(body, start)
+            length = body[start]
+            if length < 0x80:
+                start += 1
+            else:
+                length, start = _length(body, start)
             if length:
                 extras = _read_extras(body, start, start + length)
                 start += length
@@ -190,8 +198,14 @@ def write_extras(
     if correlation:
         parts += (b"\x09", _NUMBER.pack(len(correlation)), correlation)
     for name, value in pairs:
-        parts += (b"\x26", _write_text(name), _write_text(value))
+        parts += (_write_name(name), _write_text(value))
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _write_name(name: str) -> bytes:
+    """The beginning of a user property: there are few names."""
+    return b"\x26" + _write_text(name)
 
 
 def _read_extras(body: bytes, place: int, end: int) -> Extras:
@@ -241,17 +255,15 @@ def _text(body: bytes, place: int) -> tuple[str, int]:
 
 
 def _length(data: bytes, place: int) -> tuple[int, int]:
-    """A number of 1 to 4 bytes, and where it ends: -1 where the bytes do. Raises: Malformed."""
+    """A number of 1 to 4 bytes, and where it ends. Raises: IndexError: the bytes end first. Malformed."""
     value = shift = 0
-    for index in range(place, min(place + 4, len(data))):
+    for index in range(place, place + 4):
         byte = data[index]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, index + 1
         shift += 7
-    if len(data) >= place + 4:
-        raise Malformed("a length of more than four bytes")
-    return 0, -1
+    raise Malformed("a length of more than four bytes")
 
 
 def _write_length(value: int) -> bytes:

@@ -102,6 +102,14 @@ def test_a_length_of_more_than_four_bytes_is_refused(length: bytes) -> None:
         Frames(LIMIT_BYTES).cut(bytes((PUBLISH,)) + length)
 
 
+@given(st.binary(max_size=20))
+def test_properties_of_any_bytes_come_to_an_end(rest: bytes) -> None:
+    with suppress(Malformed):
+        read_publish(PUBLISH, b"\x00\x00" + bytes((len(rest),)) + rest, five=True)
+    with suppress(Malformed):
+        read_puback(b"\x00\x01\x80" + bytes((len(rest),)) + rest)
+
+
 @given(st.binary(max_size=60), st.booleans())
 def test_nothing_but_malformed_is_raised_for_any_bytes(body: bytes, five: bool) -> None:
     for first in (PUBLISH, PUBLISH | 2):
@@ -121,6 +129,8 @@ def test_nothing_but_malformed_is_raised_for_any_bytes(body: bytes, five: bool) 
         b"\x00\x01a\x00\x01\x05\x26\x00",
         b"\x00\x01a\x00\x01\x01\x63",
         b"\x00\x01a\x00\x01\x7f",
+        b"\x00\x01a\x00\x01\x80",
+        b"\x00\x01a\x00\x01\x02\x0b\x80",
     ],
 )
 def test_a_publish_that_ends_early_or_makes_no_sense_is_malformed(body: bytes) -> None:
