@@ -14,7 +14,7 @@ from tests.bench.codec import body_of, paired
 from tests.bench.gate import Kept
 from tests.bench.ratios import Ratio, ratio
 from tests.bench.report import Effort, Report
-from tests.bench.sections import SECTIONS, unknown
+from tests.bench.sections import GATED, SECTIONS, unknown
 
 SLOWER_NS = 20_000
 
@@ -31,7 +31,7 @@ def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
 
 def test_the_ratios_of_the_repository_name_sections_that_there_are() -> None:
     kept, _ = check.read(check.KEPT)
-    assert {check.section_of(name) for name in kept} == set(SECTIONS)
+    assert {check.section_of(name) for name in kept} == set(GATED)
 
 
 def test_a_section_that_looks_worse_is_measured_again_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def _codec_ratio(calls: dict[str, Any]) -> Ratio:
 
 def test_an_unknown_section_is_told_with_those_there_are() -> None:
     assert unknown(["codec", "path"]) == ""
-    assert unknown(["codex"]) == "no such section: codex. There are codec, link, path, latency, startup, memory"
+    assert unknown(["codex"]) == "no such section: codex. There are codec, link, path, latency, startup, memory, nats, jetstream, redis"
 
 
 def test_another_machine_is_told_by_what_differs_and_its_load_is_not() -> None:
