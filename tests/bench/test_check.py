@@ -88,7 +88,7 @@ def _codec_ratio(calls: dict[str, Any]) -> Ratio:
 
 def test_an_unknown_section_is_told_with_those_there_are() -> None:
     assert unknown(["codec", "path"]) == ""
-    assert unknown(["codex"]) == "no such section: codex. There are codec, link, path, latency, startup, memory, nats, jetstream, redis"
+    assert unknown(["codex"]) == f"no such section: codex. There are {', '.join(SECTIONS)}"
 
 
 def test_another_machine_is_told_by_what_differs_and_its_load_is_not() -> None:
