@@ -96,7 +96,7 @@ def show(kept: dict[str, Kept], found: Look) -> None:
 def main() -> None:
     """Compare, or keep."""
     parser = argparse.ArgumentParser(prog="make bench-check", description="Has anything got slower?")
-    parser.add_argument("sections", nargs="*", help=f"which of {', '.join(SECTIONS)}; none: all")
+    parser.add_argument("sections", nargs="*", help=f"which of {', '.join(GATED)}; none: all")
     parser.add_argument("--keep", action="store_true", help="keep what is measured now")
     words = parser.parse_args()
     if problem := unknown(words.sections):
