@@ -34,9 +34,9 @@ from farm.broker import (
 )
 from farm.brokers.headers import ID
 from farm.brokers.jetstream_api import ApiFault, JetStreamApi
+from farm.brokers.jetstream_consumer import ACK_PREFIX, Consumer, message_of
 from farm.brokers.jetstream_embedded import Embedded
 from farm.brokers.jetstream_publishes import Publishes
-from farm.brokers.jetstream_pulls import ACK_PREFIX, Consumer, message_of
 from farm.brokers.jetstream_streams import Streams
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_protocol import Raw
@@ -169,11 +169,13 @@ class JetStreamBroker(Broker):
         now_s, consumers = time.monotonic(), self._consumers
         for delivery in deliveries:
             consumers[delivery.trigger].settle(delivery, now_s)
+        self._want_turn()
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         """Have the server give them to somebody else, or to us again."""
         for delivery in deliveries:
             self._consumers[delivery.trigger].release(delivery)
+        self._want_turn()
 
     def quiet(self) -> None:
         """Fetch nothing more."""
@@ -199,7 +201,7 @@ class JetStreamBroker(Broker):
         connection, name = self._connection, self.name
         if not connection.up:
             return BrokerUnavailable(Problem(f"broker {name!r} is away", why=connection.fault))
-        if connection.full:
+        if connection.full or self._publishes.full:
             return BrokerFull(Problem(f"broker {name!r} is full", why="its server does not keep up"))
         if self._embedded is not None and self._embedded.fault:
             return BrokerFull(

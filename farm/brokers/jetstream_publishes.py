@@ -25,6 +25,7 @@ from farm.subject import INBOX
 
 CONFIRM_S: Final = 4.0
 DOUBT_S: Final = 1.0
+OPEN_LIMIT: Final = 65_536
 MESSAGE_ID: Final = "Nats-Msg-Id"
 REPLY_TO: Final = "farm-reply-to"  # a stream keeps no reply subject
 # Source: nats-server, errors.json: no room in memory, in the store, in the stream; the stream has its most.
@@ -84,6 +85,11 @@ class Publishes:
         self._next = 0
         self.silent = False  # nothing was confirmed since something was given up
         connection.subscribe(f"{self._inbox}.*", self._heard)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is unconfirmed that nothing should be added."""
+        return len(self._open) > OPEN_LIMIT
 
     def __len__(self) -> int:
         return len(self._batches) + len(self._finished)

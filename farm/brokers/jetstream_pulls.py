@@ -1,62 +1,35 @@
-"""One trigger's durable consumer: what was asked for, what came, what is held, what is settled and not confirmed.
+"""What one consumer was asked for and has not delivered yet. Pure: neither sends nor waits.
 
-    granted > a pull for what is granted and not asked for yet > deliveries > held > settled: +ACK > confirmed: gone
-                                                                            > released: -NAK
-A pull waits at the server until it is filled or PULL_S are over; the next one goes out while the one before is still
-being filled. A delivery is known by its sequence in the stream, however often it comes.
+    granted > wishes: pulls for what is granted and not asked for yet > filled, one message after the other
+                                                                      > ended: by the server, which says what is left
+                                                                      > forgotten: nothing was heard, or all are lost
+The server fills the pulls that wait in turn, so how much of each is left is known only when one ends; how much is asked
+for in all is known always.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
-from farm.broker import Delivery, OnDeliveries, Subscription
-from farm.brokers.headers import from_headers
-from farm.brokers.jetstream_api import API, Stream
-from farm.brokers.jetstream_publishes import REPLY_TO
-from farm.brokers.nats_connection import NatsConnection
-from farm.brokers.nats_protocol import Raw, decode_headers, status_of
-from farm.message import Message
-from farm.subject import compile_filter
+from farm.brokers.nats_protocol import decode_headers
 
-PULL_S: Final = 20.0
-GRACE_S: Final = 5.0  # a pull of which nothing was heard for that long after its end is forgotten
+PULL_S: Final = 20.0  # a pull waits at the server for so long at most
+GRACE_S: Final = 5.0  # and of one of which nothing is heard for so much longer nothing will be
 BATCH_LIMIT: Final = 256
-SETTLE_AGAIN_S: Final = 2.0
+BATCH_LIMIT_BYTES: Final = 16 << 20  # what messages weigh is known only when they are here
+PULLS_LIMIT: Final = 4  # at once
 NS: Final = 1_000_000_000
-ACK: Final = b"+ACK"
-NAK: Final = b"-NAK"
-PROGRESS: Final = b"+WPI"
-ACK_PREFIX: Final = b"$JS.ACK."
-SHORT_ACK: Final = 9  # tokens, of servers without domains
-_REPLY_TO: Final = REPLY_TO.encode()
-
-PULL_OVER: Final = 408  # not filled in time; 404, 409: nothing there, or too much asked for
-NOBODY: Final = 503
-DELETED: Final = "deleted"
-
-
-class _Held:
-    """A delivery's place at the server.
-
-    stored: when the message was stored, as the server writes it; ack: the subject of the newest delivery, which
-    settles those before.
-    """
-
-    __slots__ = ("ack", "sent_s", "seq", "stored")
-
-    def __init__(self, seq: int, stored: bytes, ack: str) -> None:
-        self.seq = seq
-        self.stored = stored
-        self.ack = ack
-        self.sent_s = 0.0
+TOO_LARGE: Final = "maxbytes"  # in the text of a pull's end
+UNFILLED: Final = "nats-pending-messages"
+UNFILLED_BYTES: Final = "nats-pending-bytes"
 
 
 class _Pull:
+    """left: at most, as far as can be told."""
+
     __slots__ = ("left", "number", "until_s")
 
     def __init__(self, number: int, left: int, until_s: float) -> None:
@@ -65,289 +38,62 @@ class _Pull:
         self.until_s = until_s
 
 
-class Consumer:
-    """Of one trigger.
+class Pulls:
+    """Of one consumer."""
 
-    Args:
-      wanted: asks for a turn, in which `turn` is called.
-      lost: the consumer is no longer at the server: `place` is to follow.
-    """
+    def __init__(self) -> None:
+        self.asked = 0
+        self._open: Final[deque[_Pull]] = deque()
+        self._number = 0
+        self._limit_bytes = BATCH_LIMIT_BYTES  # of a pull; 0: none, for a message did not fit
 
-    def __init__(
-        self,
-        connection: NatsConnection,
-        subscription: Subscription,
-        on_deliveries: OnDeliveries,
-        wanted: Callable[[], None],
-        lost: Callable[[], None],
-    ) -> None:
-        self.subscription: Final = subscription
-        self.granted = 0  # what may still be handed over
-        self.placed = False
-        self.last = 0  # the highest sequence that came
-        self.received = 0  # deliveries that came, since it was asked last
-        self._connection: Final = connection
-        self._on_deliveries: Final = on_deliveries
-        self._wanted: Final = wanted
-        self._lost: Final = lost
-        self._stream: Stream | None = None
-        self._next_subject = ""
-        self._source = ""
-        self._held: dict[int, _Held] = {}
-        self._settled: dict[int, _Held] = {}
-        self._released: Final[set[int]] = set()  # of a consumer that is ours alone: they come again
-        self._floor = 0  # what is below it and not held was settled
-        self._fresh: list[Delivery] = []
-        self._waiting: Final[deque[Delivery]] = deque()  # more than was granted came
-        self._pulls: Final[deque[_Pull]] = deque()
-        self._pull_number = 0
-        self._asked = 0
-        self._quiet = False
-        topic = subscription.topic
-        wild = topic[0] in "*>"  # then what is reserved may be among it
-        self._matches: Final = compile_filter(topic, "nats") if wild else None
-        self._inbox: Final = connection.new_inbox()
-        self._cut: Final = len(self._inbox) + 1
-        self._acks: Final = connection.new_inbox()
-        self._sid = connection.subscribe(f"{self._inbox}.*", self._heard)
-        connection.subscribe(f"{self._acks}.*", self._confirmed)
-
-    @property
-    def open(self) -> int:
-        """How many settled deliveries the server has not confirmed."""
-        return len(self._settled)
-
-    @property
-    def start(self) -> int:
-        """The sequence from which on a consumer made anew must deliver; 0: nothing has come yet."""
-        return min([*self._held, *self._released], default=self.last + 1) if self.last else 0
-
-    def place(self, stream: Stream, start: int = 0) -> None:
-        """It is at the server, on this stream. What was held of another stream is nobody's any more.
-
-        Args:
-          start: the sequence that it was made anew with. A server may remember an older one of that name, and deliver
-            what was settled: of a consumer that is ours alone we know better.
+    def wishes(self, granted: int, now_s: float) -> Iterator[tuple[int, bytes]]:
+        """Numbers and bodies of the requests to send now: few and large ones, none for one or two messages more while
+        much is asked for already.
         """
-        if not self.is_on(stream):
-            self._held, self._settled, self._floor = {}, {}, 0
-            self._released.clear()
-            self._waiting.clear()
-            self.last = 0
-        if start and not self.subscription.group:
-            self._floor = start
-        self._stream = stream
-        self._source = f"{stream.token}:{stream.name}:"
-        self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream.name}.{self.subscription.durable}"
-        self.placed = True
-        self._forget_pulls()
-        self._settle_again(time.monotonic() + SETTLE_AGAIN_S)
-        self.keep()
-        self._wanted()
-
-    def lose(self) -> None:
-        """The connection is gone, and what was asked for with it; leases go on until they end."""
-        self.placed = False
-        self._forget_pulls()
-
-    def is_on(self, stream: Stream) -> bool:
-        """Whether it was placed on this stream, and not on another of its name."""
-        return self._stream is not None and self._stream.created == stream.created
-
-    def grant(self, count: int) -> None:
-        """Allow this many more."""
-        self.granted += count
-        self._wanted()
-
-    def turn(self) -> None:
-        """Hand over what came, within grants, and ask for more."""
-        while self._waiting and self.granted > 0:
-            self.granted -= 1
-            self._fresh.append(self._waiting.popleft())
-        if self._fresh:
-            fresh, self._fresh = self._fresh, []
-            self._on_deliveries(fresh)
-        if self.placed and not self._quiet:
-            self._pull()
-
-    def settle(self, delivery: Delivery, now_s: float) -> None:
-        """Have the server forget it."""
-        held = delivery.token
-        assert isinstance(held, _Held)
-        if self._held.pop(held.seq, None) is held:
-            self._settled[held.seq] = held
-            self._acknowledge(held, now_s)
-
-    def release(self, delivery: Delivery) -> None:
-        """Have the server give it to somebody, at once."""
-        held = delivery.token
-        assert isinstance(held, _Held)
-        if self._held.pop(held.seq, None) is not held:
-            return
-        if not self.subscription.group:
-            self._released.add(held.seq)
-        if self.placed:
-            self._connection.publish(held.ack, NAK)
-
-    def keep(self) -> None:
-        """Extend the lease of all that is held."""
-        if self.placed:
-            for held in self._held.values():
-                self._connection.publish(held.ack, PROGRESS)
-
-    def tick(self, now_s: float) -> None:
-        """Settle again what has no answer, and forget pulls that nothing was heard of."""
-        if not self.placed:
-            return
-        self._settle_again(now_s)
-        while self._pulls and now_s > self._pulls[0].until_s:
-            self._asked -= self._pulls.popleft().left
-            self._wanted()
-
-    def quiet(self) -> None:
-        """Take nothing more. What is on its way is given back."""
-        if not self._quiet:
-            self._quiet = True
-            self._connection.drain(self._sid)
-            self._forget_pulls()
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            for delivery in waiting:
-                self.release(delivery)
-
-    def give_back(self) -> None:
-        """The farm ends: nothing that is held will be settled here."""
-        if self.placed:
-            for held in self._held.values():
-                self._connection.publish(held.ack, NAK)
-        self._held.clear()
-        self._fresh.clear()
-
-    def _pull(self) -> None:
-        """Ask for what is granted, in few pulls: not for one or two more while much is asked for."""
-        missing = self.granted - self._asked
-        while missing > 0 and (missing >= self._asked or missing >= BATCH_LIMIT):
+        missing = granted - self.asked
+        while missing > 0 and (missing >= self.asked or missing >= BATCH_LIMIT) and len(self._open) < PULLS_LIMIT:
             count = min(missing, BATCH_LIMIT)
-            self._pull_number += 1
-            self._pulls.append(_Pull(self._pull_number, count, time.monotonic() + PULL_S + GRACE_S))
-            self._asked += count
+            self._number += 1
+            self._open.append(_Pull(self._number, count, now_s + PULL_S + GRACE_S))
+            self.asked += count
             missing -= count
-            body = json.dumps({"batch": count, "expires": int(PULL_S * NS)}).encode()
-            self._connection.publish(self._next_subject, body, f"{self._inbox}.{self._pull_number}")
+            wish = {"batch": count, "expires": int(PULL_S * NS)}
+            if self._limit_bytes:
+                wish["max_bytes"] = self._limit_bytes
+            yield self._number, json.dumps(wish).encode()
 
-    def _forget_pulls(self) -> None:
-        self._pulls.clear()
-        self._asked = 0
-
-    def _heard(self, raws: list[Raw]) -> None:
-        """Deliveries, or what became of a pull."""
-        came = 0
-        for raw in raws:
-            if raw[1].startswith(ACK_PREFIX):
-                came += 1
-                self._take(raw)
-            else:
-                self._hear_of_pull(raw)
-        self.received += came
-        self._asked = max(0, self._asked - came)
-        while came and self._pulls:  # the server fills them in their order
-            first = self._pulls[0]
-            filled = min(came, first.left)
-            came -= filled
-            first.left -= filled
+    def filled(self, count: int) -> None:
+        """So many messages came."""
+        self.asked = max(0, self.asked - count)
+        while count and self._open:
+            first = self._open[0]
+            part = min(count, first.left)
+            count -= part
+            first.left -= part
             if not first.left:
-                self._pulls.popleft()
-        self._wanted()
+                self._open.popleft()
 
-    def _take(self, raw: Raw) -> None:
-        subject, reply, head, payload = raw
-        tokens = reply.split(b".")
-        place = 4 if len(tokens) == SHORT_ACK else 6
-        try:
-            deliveries, seq, stored = int(tokens[place]), int(tokens[place + 1]), tokens[place + 3]
-        except (IndexError, ValueError):
-            return  # no place of a consumer's: nobody could settle it
-        ack = reply.decode(errors="replace")
-        if self._quiet or not self.placed:  # before it is placed nobody knows which stream's this is
-            self._connection.publish(ack, NAK)
-            return
-        known = self._held.get(seq) or self._settled.get(seq)
-        if known is not None:
-            self._take_again(known, stored, ack)
-            return
-        self._released.discard(seq)
-        self.last = max(self.last, seq)
-        text = subject.decode(errors="replace")
-        if seq < self._floor or (self._matches is not None and not self._matches(text)):
-            self._connection.publish(ack, ACK)
-            return
-        held = self._held[seq] = _Held(seq, stored, ack)
-        source_id = f"{self._source}{seq}"
-        message = message_of(text, head, payload, source_id)
-        delivery = Delivery(self.subscription.trigger, message, held, deliveries, source_id)
-        if self.granted > 0:
-            self.granted -= 1
-            self._fresh.append(delivery)
-        else:
-            self._waiting.append(delivery)
+    def ended(self, number: str, head: bytes, text: str) -> None:
+        """The server says that a pull is over. head: its headers; text: that of its status."""
+        said = {name.lower(): value for name, value in decode_headers(head)}
+        found = next((pull for pull in self._open if str(pull.number) == number), None)
+        if found is not None:
+            self._open.remove(found)
+        unfilled = said.get(UNFILLED, "")
+        left = int(unfilled) if unfilled.isdigit() else found.left if found is not None else 0
+        self.asked = max(0, self.asked - left)
+        if TOO_LARGE in text.lower() and said.get(UNFILLED_BYTES) == str(self._limit_bytes):
+            self._limit_bytes = 0
 
-    def _take_again(self, known: _Held, stored: bytes, ack: str) -> None:
-        """The server has not heard in time that we hold this, or that it is settled."""
-        if known.stored != stored:  # another stream has got the name of ours
-            self._connection.publish(ack, NAK)
-            self._is_gone()
-            return
-        known.ack = ack
-        if known.seq in self._settled:
-            self._acknowledge(known, time.monotonic())
+    def expire(self, now_s: float) -> bool:
+        """Forget those that nothing is heard of; whether there were any."""
+        before = len(self._open)
+        while self._open and now_s > self._open[0].until_s:
+            self.asked = max(0, self.asked - self._open.popleft().left)
+        return len(self._open) < before
 
-    def _hear_of_pull(self, raw: Raw) -> None:
-        code, text = status_of(raw[2])
-        number = raw[0][self._cut :].decode(errors="replace")
-        for pull in self._pulls:
-            if str(pull.number) == number:
-                self._asked -= pull.left
-                self._pulls.remove(pull)
-                break
-        if code == NOBODY or DELETED in text.lower():
-            self._is_gone()
-
-    def _is_gone(self) -> None:
-        if self.placed:
-            self.placed = False
-            self._forget_pulls()
-            self._lost()
-
-    def _acknowledge(self, held: _Held, now_s: float) -> None:
-        held.sent_s = now_s
-        self._connection.publish(held.ack, ACK, f"{self._acks}.{held.seq}")
-
-    def _settle_again(self, now_s: float) -> None:
-        for held in self._settled.values():
-            if now_s - held.sent_s >= SETTLE_AGAIN_S:
-                self._acknowledge(held, now_s)
-
-    def _confirmed(self, raws: list[Raw]) -> None:
-        """The server has forgotten these, or never heard of them: either way they are no longer ours."""
-        cut, settled = len(self._acks) + 1, self._settled
-        for raw in raws:
-            try:
-                settled.pop(int(raw[0][cut:]), None)
-            except ValueError:
-                continue  # another's
-            if raw[2] and status_of(raw[2])[0] == NOBODY:
-                self._is_gone()
-        if not settled:
-            self._wanted()
-
-
-def message_of(subject: str, head: bytes, payload: bytes, source_id: str) -> Message:
-    """Never raises: whatever it is, it was delivered."""
-    if not head:
-        return Message(source_id, subject, payload)
-    pairs = decode_headers(head)
-    reply_to = None
-    if _REPLY_TO in head.lower():
-        reply_to = next((value for name, value in pairs if name.lower() == REPLY_TO), None)
-    envelope = from_headers(pairs, source_id)
-    return Message(envelope.id, subject, payload, envelope.headers, reply_to, envelope.cause, envelope.hops)
+    def forget(self) -> None:
+        """All are lost."""
+        self._open.clear()
+        self.asked = 0

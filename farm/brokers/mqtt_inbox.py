@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from farm import log
 from farm.broker import BrokerCounters, Delivery
 from farm.brokers.mqtt_desk import Desk, Place
 from farm.brokers.mqtt_link import Link
 from farm.brokers.mqtt_packets import Arrival, puback
+from farm.brokers.mqtt_paho import PACKET_LIMIT_BYTES
 from farm.brokers.mqtt_routes import Routes
 from farm.message import Message
 
@@ -80,6 +82,9 @@ class Inbox:
         if self._quiet:
             return
         for arrival in arrivals:
+            if arrival.is_large:
+                self._refuse(arrival)
+                continue
             if arrival.mid and self._is_held(arrival):
                 continue
             if arrival.retain and not arrival.dup and not wants(arrival):
@@ -144,6 +149,12 @@ class Inbox:
                 token.behind = self.owed = True
             else:
                 self._lose()
+
+    def _refuse(self, arrival: Arrival) -> None:
+        """It is larger than anything that is read here: it would come again for ever."""
+        self._counters.dropped += 1
+        self._ack(arrival.mid)
+        log.get().warning("a message that is too large is dropped", topic=arrival.topic, limit_bytes=PACKET_LIMIT_BYTES)
 
     def _lose(self) -> None:
         """There was no room for one that the server does not keep; many in a row are one gap."""

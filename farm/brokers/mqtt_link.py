@@ -28,6 +28,7 @@ from farm.brokers.mqtt_packets import (
     Frames,
     Malformed,
     kind_of,
+    read_large_publish,
     read_puback,
     read_publish,
 )
@@ -196,7 +197,9 @@ class Link(asyncio.Protocol):
         try:
             for first, body, whole in self._frames.cut(data):
                 kind = kind_of(first)
-                if kind == PUBLISH:
+                if not whole:
+                    arrivals.append(_large(first, body))
+                elif kind == PUBLISH:
                     arrivals.append(read_publish(first, body, five=self._five))
                 elif kind == PUBACK:
                     acks.append(read_puback(body))
@@ -266,3 +269,10 @@ class Link(asyncio.Protocol):
     def _on_register_write(self, *_: object) -> None:
         if not self._flushing:
             self._flush_soon()
+
+
+def _large(first: int, head: bytes) -> Arrival:
+    """What is too large to be read. Raises: Malformed: it is no message."""
+    if kind_of(first) != PUBLISH:
+        raise Malformed("a packet that is too large")
+    return read_large_publish(first, head)

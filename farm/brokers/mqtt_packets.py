@@ -15,6 +15,7 @@ from typing import Final
 
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
+HEAD_BYTES: Final = 2 + 0xFFFF + 2  # the longest topic, and a number
 _KIND: Final = 0xF0
 _DUP, _RETAIN = 0x08, 0x01
 _NUMBER: Final = Struct(">H")
@@ -51,10 +52,11 @@ class Extras:
 
 class Arrival:
     """One PUBLISH from the server. mid: the number it is acknowledged by, 0 with QoS 0; dup: it may have come before;
-    retain: it is there because of a new subscription, and was published before.
+    retain: it is there because of a new subscription, and was published before. is_large: above the limit, so that its
+    payload is not here.
     """
 
-    __slots__ = ("dup", "extras", "mid", "payload", "retain", "topic")
+    __slots__ = ("dup", "extras", "is_large", "mid", "payload", "retain", "topic")
 
     def __init__(self, topic: str, payload: bytes, mid: int, flags: int, extras: Extras) -> None:
         self.topic = topic
@@ -63,6 +65,7 @@ class Arrival:
         self.dup = bool(flags & _DUP)
         self.retain = bool(flags & _RETAIN)
         self.extras = extras
+        self.is_large = False
 
 
 class Ack:
@@ -86,12 +89,19 @@ class Frames:
         self._limit_bytes: Final = limit_bytes
         self._parts: list[bytes] = []
         self._missing = 0  # bytes until another look at the parts is of any use
+        self._skipped = 0  # bytes to come that nobody wants
 
     def cut(self, data: bytes) -> Sequence[tuple[int, bytes, bytes]]:
         """The packets that are whole with this: (first byte, body, all of it).
 
-        Raises: Malformed: a length of more than four bytes, or above the limit.
+        Of a packet above the limit only the first `HEAD_BYTES` of its body are there, and nothing as "all of it".
+
+        Raises: Malformed: a length of more than four bytes.
         """
+        if self._skipped:
+            skipped = min(self._skipped, len(data))
+            self._skipped -= skipped
+            data = data[skipped:]
         if self._parts:
             self._parts.append(data)
             self._missing -= len(data)
@@ -99,6 +109,9 @@ class Frames:
                 return ()
             data = b"".join(self._parts)
             self._parts.clear()
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> list[tuple[int, bytes, bytes]]:
         found: list[tuple[int, bytes, bytes]] = []
         start, size = 0, len(data)
         while size - start >= 2:
@@ -109,15 +122,17 @@ class Frames:
                 except IndexError:
                     break
             end = body + length
-            if length > self._limit_bytes:
-                raise Malformed(f"a packet of {length} bytes")
-            if end > size:
-                self._missing = end - size
+            large = length > self._limit_bytes
+            wanted = body + HEAD_BYTES if large else end
+            if wanted > size:
+                self._missing = wanted - size
                 break
-            found.append((data[start], data[body:end], data[start:end]))
+            found.append((data[start], data[body:wanted], b"" if large else data[start:end]))
             start = end
         if start < size:
             self._parts.append(data[start:])
+        else:
+            self._skipped = start - size
         return found
 
 
@@ -150,6 +165,14 @@ def read_publish(first: int, body: bytes, *, five: bool) -> Arrival:
     if start > len(body) or (first & 0x06) > 0x02:
         raise Malformed("a PUBLISH that makes no sense")
     return Arrival(topic, body[start:], mid, first, extras)
+
+
+def read_large_publish(first: int, head: bytes) -> Arrival:
+    """A PUBLISH of which there is only this. Raises: Malformed."""
+    arrival = read_publish(first, head, five=False)
+    arrival.payload = b""
+    arrival.is_large = True
+    return arrival
 
 
 def read_puback(body: bytes) -> Ack:

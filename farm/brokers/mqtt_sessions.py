@@ -133,7 +133,7 @@ class LiveSession:
         """These came."""
         heard: dict[_Listener, list[Message]] = {}
         for arrival in arrivals:
-            if not arrival.retain and (listeners := self._routes.of(arrival)):
+            if not (arrival.retain or arrival.is_large) and (listeners := self._routes.of(arrival)):
                 message = self._house.read(arrival)
                 for listener in listeners:
                     heard.setdefault(listener, []).append(message)

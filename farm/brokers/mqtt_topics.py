@@ -82,13 +82,21 @@ def disjoint(filters: Iterable[str]) -> list[str]:
     there is one only.
     """
     found: list[str] = []
-    for topic_filter in filters:
+    exact: list[str] = []
+    for topic_filter in dict.fromkeys(filters):
+        if not _is_wild(topic_filter):
+            exact.append(topic_filter)
+            continue
         wide = topic_filter
         while other := next((each for each in found if overlap(each, wide)), None):
             found.remove(other)
             wide = _join(wide, other)
         found.append(wide)
-    return found
+    return found + [each for each in exact if not any(overlap(wide, each) for wide in found)]
+
+
+def _is_wild(topic_filter: str) -> bool:
+    return "+" in topic_filter or "#" in topic_filter
 
 
 def _join(one: str, other: str) -> str:

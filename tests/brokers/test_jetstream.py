@@ -14,6 +14,8 @@ from nats.js.api import ConsumerConfig, DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
 from farm.broker import Delivery, Published, Subscription
+from farm.brokers import jetstream_consumer, jetstream_pulls
+from farm.brokers.options.nats import JetStreamSpec
 from farm.errors import BrokerFull, InputError, PayloadTooLarge
 from farm.message import Message
 from farm.testing.rig import eventually, numbered, payloads
@@ -207,3 +209,42 @@ async def test_a_client_finds_no_stream_where_no_trigger_is(server: NatsServer, 
         await up(ends)
         with pytest.raises(NotFoundError):
             await stream_of(client, "under-test")
+
+
+async def test_what_is_held_is_bounded_in_bytes(
+    server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetstream_consumer, "HELD_LIMIT_BYTES", 1 << 20)
+    monkeypatch.setattr(jetstream_pulls, "BATCH_LIMIT_BYTES", 256 << 10)
+    async with running(server, tmp_path) as ends:
+        came = ends.trigger(0, "a.b", granted=1000)
+        await ends.ready("a.b", came)
+        await ends.publish(*(Message(f"{n}", "a.b", bytes(100_000)) for n in range(60)))
+        most = (1 << 20) + jetstream_pulls.PULLS_LIMIT * (256 << 10)
+        seen = 0
+        while seen < 60:
+            await eventually(lambda: len(payloads(came)) > 0, "more of them")
+            await asyncio.sleep(0.1)  # for what must not come
+            assert sum(map(len, payloads(came))) <= most
+            seen += len(payloads(came))
+            ends.broker.settle(list(came))
+            del came[:]
+
+
+async def test_a_message_that_no_pull_has_room_for_comes_all_the_same(
+    server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jetstream_pulls, "BATCH_LIMIT_BYTES", 64 << 10)
+    async with running(server, tmp_path) as ends:
+        came = ends.trigger(0, "a.b", granted=1000)
+        await ends.ready("a.b", came)
+        await ends.publish(Message("1", "a.b", bytes(100_000)), *numbered(1))
+        await eventually(lambda: list(map(len, payloads(came))) == [100_000, 1], "both")
+
+
+def test_subjects_that_are_no_filters_are_told_with_the_manifest() -> None:
+    spec = JetStreamSpec(name="js", type="jetstream", server="embedded", subjects=("a.*", "a..b"), replicas=3)
+    assert [(fault.key, fault.why.split(":")[0]) for fault in spec.faults()] == [
+        ("subjects", "'a..b' is no filter of NATS"),
+        ("replicas", "the embedded server is one"),
+    ]

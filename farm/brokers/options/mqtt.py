@@ -27,7 +27,7 @@ class WillSpec(Table):
 class MqttSpec(ServerSpec):
     """`[brokers.NAME]` with `type = "mqtt"`: MQTT 3.1.1 or 5."""
 
-    libraries: ClassVar = ("paho.mqtt.client",)
+    libraries: ClassVar = ("asyncio", "ssl", "paho.mqtt.client", "websockets.client")
 
     type: Annotated[Literal["mqtt"], Key("What kind of broker this is.", '"mqtt"')]
     url: Annotated[

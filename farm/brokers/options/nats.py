@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from farm.errors import InvalidSubject
 from farm.spec import Abilities, Fault, Key, Secret, ServerSpec, TlsSpec
+from farm.subject import validate_filter
 from farm.units import Duration, Name, Url, Whole, address_of
 
 SERVER = Url(("nats", "tls"), bare=True)
@@ -156,9 +158,16 @@ class JetStreamSpec(NatsServerSpec):
 
     def faults(self) -> Iterator[Fault]:
         """What is wrong between the keys."""
+        for subject in self.subjects:
+            try:
+                validate_filter(subject, self.grammar)
+            except InvalidSubject as error:
+                yield Fault("subjects", f"{subject!r} is no filter of NATS: {error.problems[0].why}")
         if not self.embedded:
             yield from super().faults()
             return
+        if self.replicas > 1:
+            yield Fault("replicas", "the embedded server is one", "Remove it")
         for key in ("servers", "user", "password", "token", "nkey", "jwt", "credentials", "tls"):
             if getattr(self, key):
                 yield Fault(key, "the embedded server needs none", "Remove it")

@@ -1,0 +1,327 @@
+"""One trigger's durable consumer: what was asked for, what came, what is held, what is settled and not confirmed.
+
+    granted > pulls > deliveries > held > settled: +ACK > confirmed: gone
+                                        > released: -NAK
+The next pull goes out while the one before is still being filled. A delivery is known by its sequence in the stream,
+however often it comes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from farm.broker import Delivery, OnDeliveries, Subscription
+from farm.brokers.headers import from_headers
+from farm.brokers.jetstream_api import API, Stream
+from farm.brokers.jetstream_publishes import REPLY_TO
+from farm.brokers.jetstream_pulls import Pulls
+from farm.brokers.nats_connection import NatsConnection
+from farm.brokers.nats_protocol import Raw, decode_headers, status_of
+from farm.message import Message
+from farm.subject import compile_filter
+
+HELD_LIMIT_BYTES: Final = 64 << 20
+SETTLE_AGAIN_S: Final = 2.0
+ACK: Final = b"+ACK"
+NAK: Final = b"-NAK"
+PROGRESS: Final = b"+WPI"
+ACK_PREFIX: Final = b"$JS.ACK."
+SHORT_ACK: Final = 9  # tokens, of servers without domains
+_REPLY_TO: Final = REPLY_TO.encode()
+
+NOBODY: Final = 503
+DELETED: Final = "deleted"
+
+
+class _Held:
+    """A delivery's place at the server.
+
+    stored: when the message was stored, as the server writes it; ack: the subject of the newest delivery, which
+    settles those before.
+    """
+
+    __slots__ = ("ack", "sent_s", "seq", "size_bytes", "stored")
+
+    def __init__(self, seq: int, stored: bytes, ack: str, size_bytes: int) -> None:
+        self.seq = seq
+        self.size_bytes = size_bytes
+        self.stored = stored
+        self.ack = ack
+        self.sent_s = 0.0
+
+
+class Consumer:
+    """Of one trigger.
+
+    Args:
+      wanted: asks for a turn, in which `turn` is called.
+      lost: the consumer is no longer at the server: `place` is to follow.
+    """
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        subscription: Subscription,
+        on_deliveries: OnDeliveries,
+        wanted: Callable[[], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self.subscription: Final = subscription
+        self.granted = 0  # what may still be handed over
+        self.placed = False
+        self.last = 0  # the highest sequence that came
+        self.received = 0  # deliveries that came, since it was asked last
+        self._connection: Final = connection
+        self._on_deliveries: Final = on_deliveries
+        self._wanted: Final = wanted
+        self._lost: Final = lost
+        self._stream: Stream | None = None
+        self._next_subject = ""
+        self._source = ""
+        self._held: dict[int, _Held] = {}
+        self._held_bytes = 0
+        self._settled: dict[int, _Held] = {}
+        self._released: Final[set[int]] = set()  # of a consumer that is ours alone: they come again
+        self._floor = 0  # what is below it and not held was settled
+        self._fresh: list[Delivery] = []
+        self._waiting: Final[deque[Delivery]] = deque()  # more than was granted came
+        self._pulls: Final = Pulls()
+        self._quiet = False
+        topic = subscription.topic
+        wild = topic[0] in "*>"  # then what is reserved may be among it
+        self._matches: Final = compile_filter(topic, "nats") if wild else None
+        self._inbox: Final = connection.new_inbox()
+        self._cut: Final = len(self._inbox) + 1
+        self._acks: Final = connection.new_inbox()
+        self._sid = connection.subscribe(f"{self._inbox}.*", self._heard)
+        connection.subscribe(f"{self._acks}.*", self._confirmed)
+
+    @property
+    def open(self) -> int:
+        """How many settled deliveries the server has not confirmed."""
+        return len(self._settled)
+
+    @property
+    def start(self) -> int:
+        """The sequence from which on a consumer made anew must deliver; 0: nothing has come yet."""
+        return min([*self._held, *self._released], default=self.last + 1) if self.last else 0
+
+    def place(self, stream: Stream, start: int = 0) -> None:
+        """It is at the server, on this stream. What was held of another stream is nobody's any more.
+
+        Args:
+          start: the sequence that it was made anew with. A server may remember an older one of that name, and deliver
+            what was settled: of a consumer that is ours alone we know better.
+        """
+        if not self.is_on(stream):
+            self._held, self._settled, self._floor = {}, {}, 0
+            self._held_bytes = 0
+            self._released.clear()
+            self._waiting.clear()
+            self.last = 0
+        if start and not self.subscription.group:
+            self._floor = start
+        self._stream = stream
+        self._source = f"{stream.token}:{stream.name}:"
+        self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream.name}.{self.subscription.durable}"
+        self.placed = True
+        self._pulls.forget()
+        self._settle_again(time.monotonic() + SETTLE_AGAIN_S)
+        self.keep()
+        self._wanted()
+
+    def lose(self) -> None:
+        """The connection is gone, and what was asked for with it; leases go on until they end."""
+        self.placed = False
+        self._pulls.forget()
+
+    def is_on(self, stream: Stream) -> bool:
+        """Whether it was placed on this stream, and not on another of its name."""
+        return self._stream is not None and self._stream.created == stream.created
+
+    def grant(self, count: int) -> None:
+        """Allow this many more."""
+        self.granted += count
+        self._wanted()
+
+    def turn(self) -> None:
+        """Hand over what came, within grants, and ask for more."""
+        while self._waiting and self.granted > 0:
+            self.granted -= 1
+            self._fresh.append(self._waiting.popleft())
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            self._on_deliveries(fresh)
+        if self.placed and not self._quiet and self._held_bytes <= HELD_LIMIT_BYTES:
+            for number, wish in self._pulls.wishes(self.granted, time.monotonic()):
+                self._connection.publish(self._next_subject, wish, f"{self._inbox}.{number}")
+
+    def settle(self, delivery: Delivery, now_s: float) -> None:
+        """Have the server forget it."""
+        held = delivery.token
+        assert isinstance(held, _Held)
+        if self._held.get(held.seq) is held:
+            self._drop(held)
+            self._settled[held.seq] = held
+            self._acknowledge(held, now_s)
+
+    def release(self, delivery: Delivery) -> None:
+        """Have the server give it to somebody, at once."""
+        held = delivery.token
+        assert isinstance(held, _Held)
+        if self._held.get(held.seq) is not held:
+            return
+        self._drop(held)
+        if not self.subscription.group:
+            self._released.add(held.seq)
+        if self.placed:
+            self._connection.publish(held.ack, NAK)
+
+    def keep(self) -> None:
+        """Extend the lease of all that is held."""
+        if self.placed:
+            for held in self._held.values():
+                self._connection.publish(held.ack, PROGRESS)
+
+    def tick(self, now_s: float) -> None:
+        """Settle again what has no answer, and forget pulls that nothing was heard of."""
+        if not self.placed:
+            return
+        self._settle_again(now_s)
+        if self._pulls.expire(now_s):
+            self._wanted()
+
+    def quiet(self) -> None:
+        """Take nothing more. What is on its way is given back."""
+        if not self._quiet:
+            self._quiet = True
+            self._connection.drain(self._sid)
+            self._pulls.forget()
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            for delivery in waiting:
+                self.release(delivery)
+
+    def give_back(self) -> None:
+        """The farm ends: nothing that is held will be settled here."""
+        if self.placed:
+            for held in self._held.values():
+                self._connection.publish(held.ack, NAK)
+        self._held.clear()
+        self._held_bytes = 0
+        self._fresh.clear()
+
+    def _drop(self, held: _Held) -> None:
+        del self._held[held.seq]
+        self._held_bytes -= held.size_bytes
+
+    def _heard(self, raws: list[Raw]) -> None:
+        """Deliveries, or what became of a pull."""
+        came = 0
+        for raw in raws:
+            if raw[1].startswith(ACK_PREFIX):
+                came += 1
+                self._take(raw)
+            else:
+                self._pulls.filled(came)
+                self.received += came
+                came = 0
+                self._hear_of_pull(raw)
+        self._pulls.filled(came)
+        self.received += came
+        self._wanted()
+
+    def _take(self, raw: Raw) -> None:
+        subject, reply, head, payload = raw
+        tokens = reply.split(b".")
+        place = 4 if len(tokens) == SHORT_ACK else 6
+        try:
+            deliveries, seq, stored = int(tokens[place]), int(tokens[place + 1]), tokens[place + 3]
+        except (IndexError, ValueError):
+            return  # no place of a consumer's: nobody could settle it
+        ack = reply.decode(errors="replace")
+        if self._quiet or not self.placed:  # before it is placed nobody knows which stream's this is
+            self._connection.publish(ack, NAK)
+            return
+        known = self._held.get(seq) or self._settled.get(seq)
+        if known is not None:
+            self._take_again(known, stored, ack)
+            return
+        self._released.discard(seq)
+        self.last = max(self.last, seq)
+        text = subject.decode(errors="replace")
+        if seq < self._floor or (self._matches is not None and not self._matches(text)):
+            self._connection.publish(ack, ACK)
+            return
+        size_bytes = len(head) + len(payload)
+        held = self._held[seq] = _Held(seq, stored, ack, size_bytes)
+        self._held_bytes += size_bytes
+        source_id = f"{self._source}{seq}"
+        message = message_of(text, head, payload, source_id)
+        delivery = Delivery(self.subscription.trigger, message, held, deliveries, source_id)
+        if self.granted > 0:
+            self.granted -= 1
+            self._fresh.append(delivery)
+        else:
+            self._waiting.append(delivery)
+
+    def _take_again(self, known: _Held, stored: bytes, ack: str) -> None:
+        """The server has not heard in time that we hold this, or that it is settled."""
+        if known.stored != stored:  # another stream has got the name of ours
+            self._connection.publish(ack, NAK)
+            self._is_gone()
+            return
+        known.ack = ack
+        if known.seq in self._settled:
+            self._acknowledge(known, time.monotonic())
+
+    def _hear_of_pull(self, raw: Raw) -> None:
+        """One has ended; or the consumer has."""
+        code, text = status_of(raw[2])
+        if code == NOBODY or DELETED in text.lower():
+            self._is_gone()
+        else:
+            self._pulls.ended(raw[0][self._cut :].decode(errors="replace"), raw[2], text)
+
+    def _is_gone(self) -> None:
+        if self.placed:
+            self.placed = False
+            self._pulls.forget()
+            self._lost()
+
+    def _acknowledge(self, held: _Held, now_s: float) -> None:
+        held.sent_s = now_s
+        self._connection.publish(held.ack, ACK, f"{self._acks}.{held.seq}")
+
+    def _settle_again(self, now_s: float) -> None:
+        for held in self._settled.values():
+            if now_s - held.sent_s >= SETTLE_AGAIN_S:
+                self._acknowledge(held, now_s)
+
+    def _confirmed(self, raws: list[Raw]) -> None:
+        """The server has forgotten these, or never heard of them: either way they are no longer ours."""
+        cut, settled = len(self._acks) + 1, self._settled
+        for raw in raws:
+            try:
+                settled.pop(int(raw[0][cut:]), None)
+            except ValueError:
+                continue  # another's
+            if raw[2] and status_of(raw[2])[0] == NOBODY:
+                self._is_gone()
+        if not settled:
+            self._wanted()
+
+
+def message_of(subject: str, head: bytes, payload: bytes, source_id: str) -> Message:
+    """Never raises: whatever it is, it was delivered."""
+    if not head:
+        return Message(source_id, subject, payload)
+    pairs = decode_headers(head)
+    reply_to = None
+    if _REPLY_TO in head.lower():
+        reply_to = next((value for name, value in pairs if name.lower() == REPLY_TO), None)
+    envelope = from_headers(pairs, source_id)
+    return Message(envelope.id, subject, payload, envelope.headers, reply_to, envelope.cause, envelope.hops)

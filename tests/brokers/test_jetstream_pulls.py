@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+
+from farm.brokers.jetstream_pulls import BATCH_LIMIT, BATCH_LIMIT_BYTES, GRACE_S, PULL_S, PULLS_LIMIT, Pulls
+
+
+def counts(pulls: Pulls, granted: int, now_s: float = 0.0) -> list[int]:
+    return [json.loads(wish)["batch"] for _, wish in pulls.wishes(granted, now_s)]
+
+
+def end(code: int, unfilled: int | None, unfilled_bytes: int = 0) -> bytes:
+    lines = [f"NATS/1.0 {code} text"]
+    if unfilled is not None:
+        lines += [f"Nats-Pending-Messages: {unfilled}", f"Nats-Pending-Bytes: {unfilled_bytes}"]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def test_what_is_granted_is_asked_for_once() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 10) == [10]
+    assert counts(pulls, 10) == []
+    assert pulls.asked == 10
+
+
+def test_much_is_asked_for_in_batches_of_which_few_are_open() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 10_000) == [BATCH_LIMIT] * PULLS_LIMIT
+    assert counts(pulls, 10_000) == []
+
+
+def test_a_little_more_waits_until_half_of_what_was_asked_for_is_here() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 100) == [100]
+    pulls.filled(49)
+    assert counts(pulls, 100) == []
+    pulls.filled(1)
+    assert counts(pulls, 100) == [50]
+
+
+def test_one_by_one_is_possible() -> None:
+    pulls = Pulls()
+    for _ in range(5):
+        assert counts(pulls, 1) == [1]
+        pulls.filled(1)
+
+
+def test_what_a_pull_was_not_filled_with_is_asked_for_again() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 100) == [100]
+    pulls.filled(30)
+    pulls.ended("1", end(408, 70), "Request Timeout")
+    assert pulls.asked == 0
+    assert counts(pulls, 70) == [70]
+
+
+def test_the_server_says_what_is_left_of_each_when_it_fills_them_in_turn() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 512) == [256, 256]
+    pulls.filled(256)  # 128 of each
+    pulls.ended("1", end(408, 128), "Request Timeout")
+    assert pulls.asked == 128
+    pulls.ended("2", end(408, 128), "Request Timeout")
+    assert pulls.asked == 0
+
+
+def test_an_end_without_a_word_of_what_is_left_is_reckoned() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 10) == [10]
+    pulls.filled(4)
+    pulls.ended("1", end(409, None), "Exceeded MaxWaiting")
+    assert pulls.asked == 0
+
+
+def test_a_pull_of_which_nothing_is_heard_is_forgotten() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 10, now_s=100.0) == [10]
+    assert not pulls.expire(100.0 + PULL_S + GRACE_S)
+    assert pulls.expire(100.1 + PULL_S + GRACE_S)
+    assert counts(pulls, 10) == [10]
+
+
+def test_a_bound_in_bytes_is_lifted_only_when_a_message_does_not_fit_alone() -> None:
+    pulls = Pulls()
+    [(_, first)] = pulls.wishes(10, 0.0)
+    assert json.loads(first)["max_bytes"] == BATCH_LIMIT_BYTES
+    pulls.filled(4)
+    pulls.ended("1", end(409, 6, 1000), "Message Size Exceeds MaxBytes")
+    [(_, second)] = pulls.wishes(6, 0.0)
+    assert json.loads(second)["max_bytes"] == BATCH_LIMIT_BYTES
+    pulls.ended("2", end(409, 6, BATCH_LIMIT_BYTES), "Message Size Exceeds MaxBytes")
+    [(_, third)] = pulls.wishes(6, 0.0)
+    assert "max_bytes" not in json.loads(third)
+
+
+def test_when_the_connection_is_lost_so_is_all_that_was_asked_for() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 100) == [100]
+    pulls.forget()
+    assert counts(pulls, 100) == [100]
