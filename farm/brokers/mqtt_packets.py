@@ -102,6 +102,8 @@ class Frames:
             skipped = min(self._skipped, len(data))
             self._skipped -= skipped
             data = data[skipped:]
+            if self._skipped:
+                return ()
         if self._parts:
             self._parts.append(data)
             self._missing -= len(data)

@@ -19,7 +19,7 @@ from farm.message import Message
 from farm.secrets import Secrets
 from farm.spec import Secret, TlsSpec
 from farm.testing.rig import Ends, eventually, home_of
-from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, spec_of
+from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, held_by, spec_of
 from tests.brokers.nats_keys import certificates
 from tests.contract.mqtt_rig import KEPT, PlainClient
 from tests.servers import Mosquitto, NatsServer, free_port, program
@@ -319,6 +319,25 @@ async def test_a_client_that_sends_what_no_server_should_pass_on_does_not_cut_th
         await eventually(lambda: {b"x", b"deep", b"long"} <= {each.message.payload for each in came}, "all of them")
         assert len(ends.states) == states
         ends.broker.settle(came)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_message_that_is_too_large_for_us_does_not_come_for_ever(
+    make_server: MakeServer, home: Home, monkeypatch: pytest.MonkeyPatch, version: Any
+) -> None:
+    monkeypatch.setattr("farm.brokers.mqtt_link.PACKET_LIMIT_BYTES", 100_000)
+    server = make_server(KEPT)
+    async with broker_of(spec_of(server.port, version=version), home) as ends, client_of(server.port) as client:
+        came = ends.trigger(0, "a.>", granted=1000)
+        await ends.ready("a.b", came)
+        states = len(ends.states)
+        await client.send("a/large", bytes(200_000))
+        await client.send("a/b", b"mark")
+        await eventually(lambda: b"mark" in [each.message.payload for each in came], "the mark")
+        assert ends.broker.counters.dropped == 1
+        assert len(ends.states) == states
+        ends.broker.settle(came)
+        await eventually(lambda: not held_by(ends), "everything acknowledged")
 
 
 def test_a_broker_is_made_without_touching_anything(home: Home) -> None:

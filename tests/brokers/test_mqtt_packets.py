@@ -21,6 +21,7 @@ from farm.brokers.mqtt_packets import (
     kind_of,
     puback,
     publish,
+    read_large_publish,
     read_puback,
     read_publish,
     write_extras,
@@ -91,9 +92,14 @@ def test_packets_are_whole_however_they_come(size: int) -> None:
         assert [kind_of(first) for first, _, _ in found] == [PUBLISH, PUBACK, PUBLISH]
 
 
-def test_a_packet_above_the_limit_is_refused_before_it_is_there() -> None:
-    with pytest.raises(Malformed, match="bytes"):
-        Frames(100).cut(publish(b"a", bytes(200), 0, None)[:4])
+@pytest.mark.parametrize("step", [1000, 65_536, 1 << 22])
+def test_of_a_packet_above_the_limit_there_is_its_number_and_the_next_is_whole(step: int) -> None:
+    large, small = publish(b"a/b", bytes(300_000), 7, None), publish(b"c", b"x", 8, None)
+    frames, stream = Frames(200_000), small + large + small
+    found = [each for start in range(0, len(stream), step) for each in frames.cut(stream[start : start + step])]
+    assert [whole for _, _, whole in found] == [small, b"", small]
+    arrival = read_large_publish(found[1][0], found[1][1])
+    assert (arrival.topic, arrival.mid, arrival.payload, arrival.is_large) == ("a/b", 7, b"", True)
 
 
 @pytest.mark.parametrize("length", [b"\xff\xff\xff\xff\x01", b"\x80\x80\x80\x80"])
