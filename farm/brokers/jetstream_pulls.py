@@ -19,8 +19,8 @@ from farm.brokers.nats_protocol import decode_headers
 PULL_S: Final = 20.0  # a pull waits at the server for so long at most
 GRACE_S: Final = 5.0  # and of one of which nothing is heard for so much longer nothing will be
 BATCH_LIMIT: Final = 256
-BATCH_LIMIT_BYTES: Final = 16 << 20  # what messages weigh is known only when they are here
-PULLS_LIMIT: Final = 4  # at once
+BATCH_LIMIT_BYTES: Final = 8 << 20  # what messages weigh is known only when they are here
+PULLS_LIMIT: Final = 8  # at once: with what is held, 128 MiB and a message at most
 NS: Final = 1_000_000_000
 TOO_LARGE: Final = "maxbytes"  # in the text of a pull's end
 UNFILLED: Final = "nats-pending-messages"
