@@ -25,7 +25,7 @@ from tests.system.family import Family
 CLIENTS: Final = 4  # a batch of large bodies holds few: one client would wait for answers more than it publishes
 ROOM: Final = 0.9  # of the broker's bounds
 LEFT: Final = 0.1  # of what fits: a drain is measured until no more is left
-FILL_S: Final = 1.0  # at most, before a window begins
+FILL_S: Final = 0.5  # at most, before a window begins
 LOOK_S: Final = 0.01  # between two looks at how much waits
 PATIENCE_S: Final = 60.0
 

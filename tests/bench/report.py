@@ -25,7 +25,7 @@ class Effort:
     load_s: float  # for one open-loop run
 
 
-FULL = Effort("full", whole=True, pairs=3, rounds=4, cell_s=0.8, window_s=0.4, load_s=4.0)
+FULL = Effort("full", whole=True, pairs=3, rounds=3, cell_s=0.8, window_s=0.3, load_s=4.0)
 QUICK = Effort("quick", whole=True, pairs=1, rounds=1, cell_s=0.2, window_s=0.2, load_s=1.0)
 GATE = Effort("gate", whole=False, pairs=5, rounds=9, cell_s=1.0, window_s=0.4, load_s=0.0)
 
