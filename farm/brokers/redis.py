@@ -29,7 +29,7 @@ from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_life import Life
-from farm.brokers.redis_publisher import Answer, Parts, Publisher
+from farm.brokers.redis_publisher import Answer, Publisher
 from farm.brokers.redis_scripts import CAST_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber
 from farm.message import Message, new_id
@@ -65,7 +65,7 @@ class RedisBroker(Broker):
         self._home: Final = home
         self._matches: Final = Matches(self.grammar)
         self._connection: Final = Connection(spec, home, self, self._became)
-        self._publisher: Final = Publisher(spec.name, self._connection)
+        self._publisher: Final = Publisher(spec.name, self._connection, CAST_DIGEST)
         self._backlog: Final = Backlog(self.counters)
         self._groups: Final = Groups(spec.name, self.counters, GroupOptions("queue", BODY, CLAIM_AFTER_S))
         self._subscriber: Final = Subscriber()
@@ -108,6 +108,7 @@ class RedisBroker(Broker):
 
     def lost(self) -> None:
         """The connection is over: nobody knows what is said until the next one."""
+        self._publisher.lost()
         self._groups.lost()
         if len(self._subscriber):
             self.counters.gaps += 1
@@ -163,13 +164,6 @@ class RedisBroker(Broker):
         if life is None:
             done([self._publisher.away()] * len(messages))
             return
-        parts = Parts(life)
-        for place, message in enumerate(messages):
-            part = parts.part(message.subject, message.size_bytes)
-            words = words_of(message, BODY)
-            part.places.append(place)
-            part.words += (message.subject, message.payload, len(words))
-            part.words += words
 
         def answered(answers: list[Answer]) -> None:
             of = self._matches.of
@@ -180,7 +174,12 @@ class RedisBroker(Broker):
                 ]
             )
 
-        self._publisher.send(life, parts.all, CAST_DIGEST, answered)
+        ask = self._publisher.begin(len(messages), answered)
+        for message in messages:
+            words = words_of(message, BODY)
+            part = self._publisher.part(life, ask, message.subject, 2 * message.size_bytes)
+            part.words += (message.subject, message.payload, len(words))
+            part.words += words
 
     def _route(self, pattern: str) -> _Route:
         route = self._routes.get(pattern)

@@ -22,12 +22,11 @@ REPLY_LIMIT: Final = 256  # characters
 
 def words_of(message: Message, body: bytes) -> list[Word]:
     """Fields and values of a message."""
-    words: list[Word] = [body, message.payload, ID, message.id]
-    if message.headers or message.cause or message.hops or message.reply_to is not None:
-        for pair in to_headers(message)[1:]:
-            words += pair
-        if message.reply_to is not None:
-            words += (REPLY_TO, message.reply_to)
+    words: list[Word] = [body, message.payload]
+    for pair in to_headers(message):
+        words += pair
+    if message.reply_to is not None:
+        words += (REPLY_TO, message.reply_to)
     return words
 
 

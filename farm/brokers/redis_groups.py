@@ -112,11 +112,10 @@ class Groups:
         """The server has settled it already."""
         self.readings[delivery.trigger].held.discard(cast("bytes", delivery.token))
 
-    def is_sure(self, reading: Reading, entry: bytes) -> bool:
-        """Whether nobody can have claimed what we have in hand: its lease was looked after in time."""
-        kept_s = reading.kept_s
-        in_time = kept_s is not None and time.monotonic() - kept_s < self._options.claim_after_s * SURE
-        return in_time and entry in reading.held
+    def sure(self) -> set[Reading]:
+        """Where nobody can have claimed what we hold: the leases were looked after in time."""
+        since_s = time.monotonic() - self._options.claim_after_s * SURE
+        return {each for each in self.readings.values() if each.kept_s is not None and each.kept_s > since_s}
 
     def quiet(self) -> None:
         """Read no more."""

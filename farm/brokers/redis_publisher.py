@@ -1,10 +1,13 @@
-"""What goes out: commands whose replies become answers, in order, each publish answered in one call.
+"""What goes out: scripts whose replies become answers, in order, each publish answered in one call.
 
-a publish > parts of at most 128 messages or 1 MiB > one script for each > answers of all parts > done
+    begin, part (for each message) > a part: what one script is told > its reply > answers of who is in it > done
+A part leaves at the end of the loop's turn while the server has little to do. Else it waits for the server's next
+reply, and takes in what comes meanwhile, up to 128 messages or 1 MiB: a busy server has few scripts, and large ones.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
@@ -15,89 +18,135 @@ from farm.errors import BrokerError, BrokerFull, BrokerUnavailable, InputError, 
 
 PART: Final = 128
 PART_BYTES: Final = 1 << 20
+AHEAD: Final = 2  # scripts that the server has before others wait for its reply
 _FORBIDDEN: Final = "The user executing the script can't"  # what Redis 7.0 has for NOPERM within a script
 
 Answer = int | BrokerError | InputError  # what the script says of one, or why not
 OnAnswers = Callable[[list[Answer]], None]
 
 
-class Part:
-    """Some of a publish: for one server. places: where in the publish each was; words: what the script is told.
+class Ask:
+    """A publish on its way."""
 
-    source, heading: of what was put there last: what it was made from, and the place of the word that counts.
+    __slots__ = ("answers", "left", "on_answers", "placed")
+
+    def __init__(self, count: int, on_answers: OnAnswers) -> None:
+        self.answers: list[Answer] = [1] * count
+        self.left = count
+        self.placed = 0
+        self.on_answers = on_answers
+
+
+class Part:
+    """What one script is told. askers: whose messages are in it, in order: each from which place on, and how many.
+
+    source, heading: for who writes the words: of what was put there last, and the place of a word that counts.
     """
 
-    __slots__ = ("heading", "key", "places", "size_bytes", "source", "words")
+    __slots__ = ("askers", "count", "heading", "key", "life", "size_bytes", "source", "words")
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, life: Life, key: str) -> None:
+        self.life = life
         self.key = key
-        self.places: list[int] = []
         self.words: list[Word] = []
+        self.askers: list[tuple[Ask, int, int]] = []
+        self.count = self.size_bytes = self.heading = 0
         self.source: tuple[str, str] | None = None
-        self.heading = 0
-        self.size_bytes = 0
-
-
-class Parts:
-    """A publish being taken apart. key: of what goes out: parts are by server, and as large as they may be."""
-
-    def __init__(self, life: Life) -> None:
-        self.all: Final[list[Part]] = []
-        self._life = life
-        self._open: dict[object, Part] = {}
-
-    def part(self, subject: str, size_bytes: int) -> Part:
-        """Where the next one goes."""
-        which = subject if self._life.cluster else None  # a script may touch the keys of one slot
-        part = self._open.get(which)
-        if part is None or len(part.places) >= PART or part.size_bytes + size_bytes > PART_BYTES:
-            part = self._open[which] = Part(f"farm:{{{subject}}}:")
-            self.all.append(part)
-        part.size_bytes += size_bytes
-        return part
 
 
 class Publisher:
-    """Sends parts, and gathers what became of them."""
+    """Makes parts, sends them, and gathers what became of them."""
 
-    def __init__(self, broker: str, connection: Connection) -> None:
+    def __init__(self, broker: str, connection: Connection, digest: str) -> None:
+        """
+        Args:
+          digest: of the script.
+        """
         self._broker: Final = broker
         self._connection: Final = connection
-        self._open = 0
+        self._digest: Final = digest
+        self._asks = 0
+        self._ahead = 0
+        self._parts: dict[
+            str, Part
+        ] = {}  # not sent yet; by subject in a cluster: a script may touch the keys of one slot
+        self._scheduled = False
 
     @property
     def idle(self) -> bool:
         """Whether all was answered."""
-        return not self._open
+        return not self._asks
 
     def away(self) -> BrokerUnavailable:
         """The answer while there is no server."""
         return BrokerUnavailable(Problem(f"broker {self._broker!r} is not connected", why=self._connection.fault))
 
-    def send(self, life: Life, parts: Sequence[Part], digest: str, on_answers: OnAnswers) -> None:
-        """Send all parts of a publish, at least one. `on_answers` gets an answer for each of its places."""
-        answers: list[Answer] = [0] * sum(len(part.places) for part in parts)
-        left = len(parts)
-        self._open += 1
+    def begin(self, count: int, on_answers: OnAnswers) -> Ask:
+        """So many messages follow, at least one. `on_answers` gets an answer for each."""
+        self._asks += 1
+        return Ask(count, on_answers)
 
-        def gather(part: Part, reply: object) -> None:
-            nonlocal left
-            found = self._answers(life, reply, len(part.places))
-            for place, answer in zip(part.places, found, strict=True):
-                answers[place] = answer
-            left -= 1
-            if not left:
-                self._open -= 1
-                on_answers(answers)
+    def part(self, life: Life, ask: Ask, subject: str, size_bytes: int) -> Part:
+        """Where the words of the next message go."""
+        which = subject if life.cluster else ""
+        part = self._parts.get(which)
+        if part is not None and (part.count >= PART or part.size_bytes + size_bytes > PART_BYTES):
+            self._send(self._parts.pop(which))
+            part = None
+        if part is None:
+            part = self._parts[which] = Part(life, f"farm:{{{subject}}}:")
+            if not self._scheduled:
+                self._scheduled = True
+                asyncio.get_running_loop().call_soon(self._turn)
+        part.count += 1
+        part.size_bytes += size_bytes
+        askers = part.askers
+        if askers and askers[-1][0] is ask and askers[-1][1] + askers[-1][2] == ask.placed:
+            askers[-1] = (ask, askers[-1][1], askers[-1][2] + 1)
+        else:
+            askers.append((ask, ask.placed, 1))
+        ask.placed += 1
+        return part
 
-        for part in parts:
-            link = life.commands(part.key)
-            words: tuple[Word, ...] = ("EVALSHA", digest, 1, part.key, *part.words)
-            if link.full:
-                full = BrokerFull(Problem(f"broker {self._broker!r} takes nothing", why="its server reads too slowly"))
-                link.send(("PING",), lambda _, part=part, full=full: gather(part, full))
-            else:
-                link.send(words, lambda reply, part=part: gather(part, reply))
+    def lost(self) -> None:
+        """The server is gone: what it was not told of is answered."""
+        parts, self._parts = self._parts, {}
+        for part in parts.values():
+            self._gather(part, LinkFault("the connection is over"))
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._ahead < AHEAD:
+            parts, self._parts = self._parts, {}
+            for part in parts.values():
+                self._send(part)
+
+    def _send(self, part: Part) -> None:
+        link = part.life.commands(part.key)
+
+        def replied(reply: object) -> None:
+            self._ahead -= 1
+            self._gather(part, reply)
+            if self._parts:
+                self._turn()
+
+        self._ahead += 1
+        if link.full:
+            full = BrokerFull(Problem(f"broker {self._broker!r} takes nothing", why="its server reads too slowly"))
+            link.send(("PING",), lambda _: replied(full))
+        else:
+            link.send(("EVALSHA", self._digest, 1, part.key, *part.words), replied)
+
+    def _gather(self, part: Part, reply: object) -> None:
+        answers = self._answers(part.life, reply, part.count)
+        at = 0
+        for ask, place, count in part.askers:
+            ask.answers[place : place + count] = answers[at : at + count]
+            at += count
+            ask.left -= count
+            if not ask.left:
+                self._asks -= 1
+                ask.on_answers(ask.answers)
 
     def why(self, life: Life, reply: object) -> BrokerError | InputError:
         """Why a message was not taken, by the reply to the command that was to bring it."""
@@ -128,6 +177,8 @@ class Publisher:
         replies = cast("list[object]", reply)
         if len(replies) != count:
             return [self.why(life, None)] * count
+        if replies.count(1) == count:  # as nearly always
+            return cast("list[Answer]", replies)
         return [each if isinstance(each, int) else self._said(life, each) for each in replies]
 
     def _said(self, life: Life, text: object) -> BrokerError | InputError:

@@ -35,7 +35,7 @@ from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_inlets import Inlets
 from farm.brokers.redis_life import Life
-from farm.brokers.redis_publisher import Answer, Part, Parts, Publisher
+from farm.brokers.redis_publisher import Answer, Part, Publisher
 from farm.brokers.redis_scripts import RUN_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber
 from farm.message import Message
@@ -43,6 +43,7 @@ from farm.spec import BrokerSpec
 
 CLOSE_S: Final = 2.0
 LETTERS: Final = "farm:dlq"
+NOWHERE: Final = ("", "")  # the source of what a client publishes
 
 
 class RedisStreamsBroker(Broker):
@@ -60,7 +61,7 @@ class RedisStreamsBroker(Broker):
         self._body: Final = spec.body_field.encode()
         self._matches: Final = Matches(self.grammar)
         self._connection: Final = Connection(spec, home, self, self._became)
-        self._publisher: Final = Publisher(spec.name, self._connection)
+        self._publisher: Final = Publisher(spec.name, self._connection, RUN_DIGEST)
         options = GroupOptions("stream", self._body, spec.claim_after_s)
         self._groups: Final = Groups(spec.name, self.counters, options)
         self._inlets: Final = Inlets(spec.name, self._ensure)
@@ -100,6 +101,7 @@ class RedisStreamsBroker(Broker):
 
     def lost(self) -> None:
         """The connection is over."""
+        self._publisher.lost()
         self._groups.lost()
         self._inlets.lost()
         if self._listeners:
@@ -167,19 +169,18 @@ class RedisStreamsBroker(Broker):
         if life is None:
             done([self._publisher.away()] * len(messages))
             return
-        parts = Parts(life)
-        for place, message in enumerate(messages):
-            part = parts.part(message.subject, message.size_bytes)
-            self._note(life, part, place, ("", ""))
-            part.words += ("", 1)
-            self._put(life, part, message)
 
         def answered(answers: list[Answer]) -> None:
             of = self._matches.of
             pairs = zip(messages, answers, strict=True)
             done([of(message.subject) if isinstance(answer, int) else answer for message, answer in pairs])
 
-        self._publisher.send(life, parts.all, RUN_DIGEST, answered)
+        ask = self._publisher.begin(len(messages), answered)
+        for message in messages:
+            part = self._publisher.part(life, ask, message.subject, message.size_bytes)
+            self._note(part, NOWHERE)
+            part.words += ("", 1)
+            self._put(part, message)
 
     def _commit(self, commits: Sequence[Commit], done: CommitDone) -> None:
         life = self._connection.life
@@ -189,18 +190,6 @@ class RedisStreamsBroker(Broker):
         if life.cluster:
             self._commit_apart(commits, done)
             return
-        parts = Parts(life)
-        for place, commit in enumerate(commits):
-            delivery, outputs = commit.delivery, commit.outputs
-            reading = self._groups.readings[delivery.trigger]
-            size_bytes = outputs[0].size_bytes if len(outputs) == 1 else sum(each.size_bytes for each in outputs)
-            part = parts.part(reading.topic, size_bytes)
-            entry = cast("bytes", delivery.token)
-            owner = "" if self._groups.is_sure(reading, entry) else reading.consumer
-            self._note(life, part, place, (reading.key, owner))
-            part.words += (entry, len(outputs))
-            for output in outputs:
-                self._put(life, part, output)
 
         def answered(answers: list[Answer]) -> None:
             taken = 0
@@ -213,7 +202,19 @@ class RedisStreamsBroker(Broker):
                 log.get().warning(text, broker=self.name, entries=taken)
             done([None if isinstance(answer, int) else answer for answer in answers])
 
-        self._publisher.send(life, parts.all, RUN_DIGEST, answered)
+        ask = self._publisher.begin(len(commits), answered)
+        sure_of = self._groups.sure()
+        for commit in commits:
+            delivery, outputs = commit.delivery, commit.outputs
+            reading = self._groups.readings[delivery.trigger]
+            entry = cast("bytes", delivery.token)
+            size_bytes = outputs[0].size_bytes if len(outputs) == 1 else sum(each.size_bytes for each in outputs)
+            part = self._publisher.part(life, ask, reading.topic, size_bytes)
+            is_sure = reading in sure_of and entry in reading.held
+            self._note(part, (reading.key, "" if is_sure else reading.consumer))
+            part.words += (entry, len(outputs))
+            for output in outputs:
+                self._put(part, output)
 
     def _commit_apart(self, commits: Sequence[Commit], done: CommitDone) -> None:
         """First the outputs, then the sources: their keys have no slot in common."""
@@ -235,7 +236,7 @@ class RedisStreamsBroker(Broker):
         else:
             published([])
 
-    def _note(self, life: Life, part: Part, place: int, source: tuple[str, str]) -> None:
+    def _note(self, part: Part, source: tuple[str, str]) -> None:
         """One more entry of a part, of this source: under the source's heading, which counts what stands beneath.
 
         Args:
@@ -243,17 +244,16 @@ class RedisStreamsBroker(Broker):
         """
         words = part.words
         if not words:
-            words += (int(life.cluster), int(life.features.idmp))
+            words += (int(part.life.cluster), int(part.life.features.idmp))
         if part.source != source:
             part.source = source
             part.heading = len(words) + 2
             words += (*source, 0)
-        part.places.append(place)
         words[part.heading] = cast("int", words[part.heading]) + 1
 
-    def _put(self, life: Life, part: Part, message: Message) -> None:
+    def _put(self, part: Part, message: Message) -> None:
         words = words_of(message, self._body)
-        part.words += (message.subject, message.dedup if life.features.idmp else "", len(words))
+        part.words += (message.subject, message.dedup if part.life.features.idmp else "", len(words))
         part.words += words
 
     def _heard(self, subject: str, heard: list[Heard]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from farm.broker import Commit, Delivery, Home, Published
-from farm.errors import BrokerError, BrokerFull, InputError, NotPermitted
+from farm.errors import BrokerError, BrokerFull, BrokerUnavailable, InputError, NotPermitted
 from farm.message import Message
 from farm.spec import Secret
 from farm.testing.rig import PROBE, Ends, eventually, home_of, numbered, payloads
@@ -305,6 +305,35 @@ async def test_dead_letters_are_in_a_stream_of_their_own(ends: Ends, client: Any
     [(_, fields)] = client.xrange("farm:dlq")
     assert fields[b"farm-subject"] == b"farm.dlq.a.b"
     assert (fields[b"body"], fields[b"farm-error"], fields[b"x-k"]) == (b"x", b"why", b"v")
+
+
+async def test_publishes_that_a_busy_server_has_not_heard_of_leave_together(
+    ends: Ends, client: Any, server: RedisServer
+) -> None:
+    client.xgroup_create("out", "readers", "$", mkstream=True)
+    calls: list[int] = []
+    client.config_resetstat()
+    server.pause()
+    for n in range(300):
+        ends.broker.publish([Message(f"{n}", "out", b"%d" % n)], lambda answers, n=n: calls.append(n))
+        await asyncio.sleep(0)
+    server.go_on()
+    await eventually(lambda: len(calls) == 300, "all answers")
+    assert calls == list(range(300))
+    assert [fields[b"body"] for _, fields in client.xrange("out")] == [b"%d" % n for n in range(300)]
+    assert client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 6
+
+
+async def test_what_was_not_sent_when_the_server_died_is_answered_at_once(ends: Ends, server: RedisServer) -> None:
+    answers: list[Any] = []
+    server.pause()
+    for n in range(300):
+        ends.broker.publish([Message(f"{n}", "out", b"")], answers.extend)
+        await asyncio.sleep(0)
+    server.kill()
+    await eventually(lambda: len(answers) == 300, "all answers")
+    assert all(isinstance(answer, BrokerUnavailable) for answer in answers)
+    server.start()
 
 
 async def test_large_entries_are_read_in_small_parts(ends: Ends) -> None:
