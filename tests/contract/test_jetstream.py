@@ -50,31 +50,32 @@ class JetStreamRig(Rig):
 
     def __init__(self, folder: Path, server: NatsServer) -> None:
         self.server = server
+        self._port = server.port
         self._password = folder / "password"
         self._password.write_text(PASSWORD)
 
     def spec(self) -> JetStreamSpec:
-        return self._spec(f"nats://127.0.0.1:{self.server.port}", self._password)
+        return self._spec(f"nats://127.0.0.1:{self._port}", self._password)
 
     def make(self, home: Home) -> Broker:
         return JetStreamBroker(self.spec(), home)
 
     @asynccontextmanager
     async def outside(self) -> AsyncIterator[NatsOutside]:
-        client = await nats.connect(f"nats://127.0.0.1:{self.server.port}", user="farm", password=PASSWORD)
+        client = await nats.connect(f"nats://127.0.0.1:{self._port}", user="farm", password=PASSWORD)
         yield NatsOutside(client)
         await client.close()
 
     def misled(self, home: Home) -> Mapping[str, Broker]:
         wrong = self._password.with_name("wrong")
         wrong.write_text("another")
-        at = f"nats://127.0.0.1:{self.server.port}"
+        at = f"nats://127.0.0.1:{self._port}"
         specs = {
             "a closed port": self._spec(f"nats://127.0.0.1:{free_port()}", self._password),
             "an unknown host": self._spec("nats://no-such-host.invalid:4222", self._password),
             "a wrong password": self._spec(at, wrong),
             "no user": replace(self._spec(at, wrong), user=None, password=None),
-            "TLS that is not there": replace(self.spec(), servers=(f"tls://127.0.0.1:{self.server.port}",)),
+            "TLS that is not there": replace(self.spec(), servers=(f"tls://127.0.0.1:{self._port}",)),
         }
         return {what: JetStreamBroker(spec, home) for what, spec in specs.items()}
 
