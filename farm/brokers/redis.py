@@ -7,7 +7,6 @@ PSUBSCRIBE, SUBSCRIBE > one connection > by pattern > backlog > triggers;  liste
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -25,18 +24,16 @@ from farm.broker import (
 from farm.brokers.backlog import Backlog
 from farm.brokers.options.redis import RedisSpec
 from farm.brokers.redis_connection import Connection
-from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_life import Life
 from farm.brokers.redis_publisher import Answer, Publisher
 from farm.brokers.redis_scripts import CAST_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber
-from farm.message import Message, new_id
+from farm.message import Ids, Message
 from farm.spec import BrokerSpec
 from farm.subject import Matcher, compile_filter, has_wildcards
 
-CLOSE_S: Final = 2.0
 CLAIM_AFTER_S: Final = 60.0
 BODY: Final = b"body"
 
@@ -70,7 +67,7 @@ class RedisBroker(Broker):
         self._groups: Final = Groups(spec.name, self.counters, GroupOptions("queue", BODY, CLAIM_AFTER_S))
         self._subscriber: Final = Subscriber()
         self._routes: Final[dict[str, _Route]] = {}
-        self._consumer: Consumer | None = None
+        self._ids: Final = Ids()
 
     async def start(self) -> None:
         """Try once to reach the server, and go on behind."""
@@ -78,16 +75,9 @@ class RedisBroker(Broker):
 
     async def close(self) -> None:
         """Flush for 2 s at most, then leave nothing; what was not handed over is lost, and counted."""
-        end_s = asyncio.get_running_loop().time() + CLOSE_S
-        while not (self._groups.idle and self._publisher.idle) and asyncio.get_running_loop().time() < end_s:
-            if self._connection.life is None:
-                break
-            await asyncio.sleep(0.005)
-        await self._connection.close()
+        await self._connection.finish(lambda: self._groups.idle and self._publisher.idle)
         self._backlog.drop()
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        self._groups.close()
 
     def waiting_for(self, trigger: int) -> int:
         """Messages of pub/sub that wait here; a queue's wait at the server."""
@@ -95,9 +85,7 @@ class RedisBroker(Broker):
 
     def prepare(self) -> None:
         """Have a name for our consumers. Raises: NotPermitted: it cannot be kept."""
-        if self._consumer is None:
-            self._consumer = Consumer(self._home, self.name)
-            self._groups.name_consumers(self._consumer.name)
+        self._groups.prepare(self._home)
 
     async def begin(self, life: Life) -> None:
         """The servers are there."""
@@ -200,7 +188,7 @@ class RedisBroker(Broker):
         for channel, payload in heard:
             subject = channel.decode(errors="replace")
             if route.matches is None or route.matches(subject):
-                messages.append(Message(new_id(), subject, payload))
+                messages.append(Message(self._ids.new(), subject, payload))
         if not messages:
             return
         for trigger in route.triggers:

@@ -27,6 +27,7 @@ LASTED_S: Final = 1.0  # a life that was over sooner was none: the next wait is 
 CHECK_S: Final = 1.0
 CONNECT_S: Final = 4.0
 SENTINEL_S: Final = 1.5
+CLOSE_S: Final = 2.0
 
 
 class Connection:
@@ -51,6 +52,16 @@ class Connection:
         with contextlib.suppress(TimeoutError):  # then it goes on behind
             async with asyncio.timeout(START_S):
                 await tried.wait()
+
+    async def finish(self, idle: Callable[[], bool]) -> None:
+        """End it once nothing is under way any more, or the server is away, or CLOSE_S have passed."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + CLOSE_S
+        while not idle() and loop.time() < end_s:
+            if self.life is None:
+                break
+            await asyncio.sleep(0.005)
+        await self.close()
 
     async def close(self) -> None:
         """End it."""

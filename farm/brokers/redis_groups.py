@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from farm import log
-from farm.broker import BrokerCounters, Delivery, OnDeliveries, Subscription
+from farm.broker import BrokerCounters, Delivery, Home, OnDeliveries, Subscription
+from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import message_of
 from farm.brokers.redis_life import ENDING, Life, told
 from farm.brokers.redis_link import ANSWER_S, Link, LinkFault, ServerFault, Word
@@ -62,7 +63,7 @@ class Groups:
 
     def __init__(self, broker: str, counters: BrokerCounters, options: GroupOptions) -> None:
         self.readings: Final[dict[int, Reading]] = {}
-        self._consumer = ""
+        self._consumer: Consumer | None = None
         self._broker: Final = broker
         self._counters: Final = counters
         self._options: Final = options
@@ -82,17 +83,24 @@ class Groups:
         key = f"farm:{{{topic}}}:{kind}:{subscription.durable}"
         members = sum(reading.key == key for reading in self.readings.values())
         reading = self.readings[subscription.trigger] = Reading(subscription, key, members, on_deliveries)
-        reading.name_consumer(self._consumer)
+        reading.name_consumer("" if self._consumer is None else self._consumer.name)
         if self._life is not None:
             reading.kept_s = time.monotonic()
             self._life.spawn(self._read(self._life, reading))
         return reading
 
-    def name_consumers(self, name: str) -> None:
-        """What this farm's consumers are called, at every start; to be told before the first life."""
-        self._consumer = name
-        for reading in self.readings.values():
-            reading.name_consumer(name)
+    def prepare(self, home: Home) -> None:
+        """Have a name for our consumers, before the first life. Raises: NotPermitted: it cannot be kept."""
+        if self._consumer is None:
+            self._consumer = Consumer(home, self._broker)
+            for reading in self.readings.values():
+                reading.name_consumer(self._consumer.name)
+
+    def close(self) -> None:
+        """Let others have that name."""
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
 
     def grant(self, trigger: int, count: int) -> None:
         """Allow more."""

@@ -9,7 +9,6 @@ A stream is never trimmed: that would delete what nobody has handled.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
@@ -30,7 +29,6 @@ from farm.broker import (
 )
 from farm.brokers.options.redis import RedisStreamsSpec
 from farm.brokers.redis_connection import Connection
-from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_inlets import Inlets
@@ -41,7 +39,6 @@ from farm.brokers.redis_subscriber import Heard, Subscriber
 from farm.message import Message
 from farm.spec import BrokerSpec
 
-CLOSE_S: Final = 2.0
 LETTERS: Final = "farm:dlq"
 NOWHERE: Final = ("", "")  # the source of what a client publishes
 
@@ -67,7 +64,6 @@ class RedisStreamsBroker(Broker):
         self._inlets: Final = Inlets(spec.name, self._ensure)
         self._subscriber: Final = Subscriber()
         self._listeners: Final[dict[str, dict[object, OnMessages]]] = {}
-        self._consumer: Consumer | None = None
 
     async def start(self) -> None:
         """Try once to reach the server, and go on behind."""
@@ -75,21 +71,12 @@ class RedisStreamsBroker(Broker):
 
     async def close(self) -> None:
         """Flush for 2 s at most, then leave nothing."""
-        end_s = asyncio.get_running_loop().time() + CLOSE_S
-        while not (self._groups.idle and self._publisher.idle) and asyncio.get_running_loop().time() < end_s:
-            if self._connection.life is None:
-                break
-            await asyncio.sleep(0.005)
-        await self._connection.close()
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        await self._connection.finish(lambda: self._groups.idle and self._publisher.idle)
+        self._groups.close()
 
     def prepare(self) -> None:
         """Have a name for our consumers. Raises: NotPermitted: it cannot be kept."""
-        if self._consumer is None:
-            self._consumer = Consumer(self._home, self.name)
-            self._groups.name_consumers(self._consumer.name)
+        self._groups.prepare(self._home)
 
     async def begin(self, life: Life) -> None:
         """The servers are there."""
