@@ -13,26 +13,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from farm.brokers.mqtt_packets import publish
 from tests.bench import farms
+from tests.bench.feeder import BLOCK, PATIENCE_S, Feeder, Stand
 from tests.bench.machine import quietest
 from tests.bench.ratios import Ratio, ratio
 from tests.bench.report import FULL, Effort, Report, Row, Say, Table
 from tests.servers import Mosquitto
 
 PAYLOAD: Final = b"x" * 100
-BLOCK: Final = 64  # messages in one write
-WINDOW: Final = 1024  # on their way at most
-WARM_S: Final = 0.5
-PATIENCE_S: Final = 30.0
 ECHO: Final = Path(__file__).parent / "mqtt_echoes" / "bare.py"
 VERSIONS: Final = ("5", "3")
 HEADS: Final = {"who": "who", "per_s": "messages/s", "of_bare": "of bare"}
@@ -62,92 +57,21 @@ triggers = [
 """
 
 
-class Feeder:
+class MqttFeeder(Feeder):
     """Publishes to `in/<name>` with QoS 1 and counts what comes on `out/<name>`. It speaks MQTT 3.1.1."""
 
+    window = 1024
+    probe_s = 0.2
+
     def __init__(self, port: int, name: str) -> None:
-        self._socket: Final = socket.create_connection(("127.0.0.1", port))
+        topic = b"out/" + name.encode()
+        block = b"".join(publish(b"in/" + name.encode(), PAYLOAD, 1 + n, None) for n in range(BLOCK))
+        super().__init__(port, block, topic)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.settimeout(PATIENCE_S)
-        self._block: Final = b"".join(publish(b"in/" + name.encode(), PAYLOAD, 1 + n, None) for n in range(BLOCK))
-        self._mark: Final = b"out/" + name.encode()
-        self._rest = b""
-        self._ahead = 0
-        own, topic = b"feeder-" + name.encode(), self._mark
+        own = b"feeder-" + name.encode()
         connect = b"\x00\x04MQTT\x04\x02\x00\x00" + len(own).to_bytes(2) + own
         subscribe = b"\x00\x01" + len(topic).to_bytes(2) + topic + b"\x00"
         self._socket.sendall(bytes((0x10, len(connect))) + connect + bytes((0x82, len(subscribe))) + subscribe)
-
-    def close(self) -> None:
-        """Leave."""
-        self._socket.close()
-
-    def wait_ready(self, name: str) -> None:
-        """Until somebody answers."""
-        end_s = time.monotonic() + PATIENCE_S
-        self._socket.settimeout(0.2)
-        while time.monotonic() < end_s:
-            self._socket.sendall(self._block)
-            try:
-                while not self._take():
-                    pass
-            except TimeoutError:
-                continue
-            self._drain()
-            return
-        raise TimeoutError(f"nobody echoes for {name}")
-
-    def rate(self, seconds: float) -> float:
-        """Answers per second."""
-        self._flood(WARM_S)
-        began_s = time.monotonic()
-        count = self._flood(seconds)
-        took_s = time.monotonic() - began_s
-        self._drain()
-        return count / took_s
-
-    def _flood(self, seconds: float) -> int:
-        end_s, count = time.monotonic() + seconds, 0
-        while time.monotonic() < end_s:
-            while self._ahead <= WINDOW - BLOCK:
-                self._socket.sendall(self._block)
-                self._ahead += BLOCK
-            taken = self._take()
-            self._ahead -= taken
-            count += taken
-        return count
-
-    def _drain(self) -> None:
-        """Take what is still on its way."""
-        self._socket.settimeout(0.5)
-        try:
-            while True:
-                self._take()
-        except TimeoutError:
-            self._ahead = 0
-        self._socket.settimeout(PATIENCE_S)
-
-    def _take(self) -> int:
-        data = self._socket.recv(1 << 18)
-        if not data:
-            raise ConnectionError("the server closed the connection")
-        data = self._rest + data
-        self._rest = data[-len(self._mark) + 1 :]
-        return data.count(self._mark)
-
-
-@dataclass(frozen=True)
-class Stand:
-    """Everything that is measured, ready. pids: of all its processes."""
-
-    feeders: dict[str, Feeder]
-    pids: Sequence[int]
-
-    def round(self, number: int, seconds: float, say: Say) -> dict[str, float]:
-        """Each in turn: answers per second."""
-        say(f"mqtt: round {number + 1}")
-        names = list(self.feeders) if number % 2 else list(reversed(self.feeders))
-        return {name: self.feeders[name].rate(seconds) for name in names}
 
 
 def measure(effort: Effort, say: Say) -> Report:
@@ -184,11 +108,11 @@ def _stand(stack: ExitStack) -> Stand:
     made = stack.enter_context(farms.farm(["Python"], text=MANIFEST.format(port=server.port)))
     made.up(2)
     stack.callback(made.down)
-    feeders = {name: Feeder(server.port, name) for name in NAMES}
+    feeders = {name: MqttFeeder(server.port, name) for name in NAMES}
     for name, feeder in feeders.items():
         stack.callback(feeder.close)
         feeder.wait_ready(name)
-    return Stand(feeders, [*pids, *(pid for some in farms.pids(made).values() for pid in some)])
+    return Stand("mqtt", feeders, [*pids, *(pid for some in farms.pids(made).values() for pid in some)])
 
 
 def _rows(rates: dict[str, list[float]]) -> list[Row]:

@@ -11,29 +11,23 @@ It keeps as many messages on their way as farm's backlog holds, so nothing is dr
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from tests.bench import farms
+from tests.bench.feeder import BLOCK, PATIENCE_S, Feeder, Stand
 from tests.bench.machine import quietest
 from tests.bench.ratios import Ratio, ratio
 from tests.bench.report import Effort, Report, Row, Say, Table
 from tests.servers import NatsServer
 
 PAYLOAD: Final = b"x" * 100
-BLOCK: Final = 64  # messages in one write
-WINDOW: Final = 8000  # on their way at most; farm's backlog has 10,000
-WARM_S: Final = 0.5
-PATIENCE_S: Final = 30.0
 PYTHON: Final = "FASTSTREAM_PYTHON"
 SERVICES: Final = Path(__file__).parent / "nats_echoes"
 HEADS: Final = {"who": "who", "per_s": "messages/s", "of_bare": "of bare", "of_faststream": "of FastStream"}
@@ -49,76 +43,21 @@ triggers = [{{ broker = "nats", topic = "in.farm", publish = {{ subject = "out.f
 """
 
 
-class Feeder:
+class NatsFeeder(Feeder):
     """Publishes to `in.<name>` and counts what comes on `out.<name>`."""
 
+    window = 8000  # farm's backlog has 10,000
+    probe_s = 0.1
+
     def __init__(self, port: int, name: str) -> None:
-        self._socket: Final = socket.create_connection(("127.0.0.1", port))
-        self._socket.settimeout(PATIENCE_S)
-        self._block: Final = b"PUB in.%s %d\r\n%s\r\n" % (name.encode(), len(PAYLOAD), PAYLOAD) * BLOCK
-        self._mark: Final = b"MSG out." + name.encode()
-        self._rest = b""
-        self._ahead = 0
+        block = b"PUB in.%s %d\r\n%s\r\n" % (name.encode(), len(PAYLOAD), PAYLOAD) * BLOCK
+        super().__init__(port, block, b"MSG out." + name.encode())
         self._socket.sendall(b'CONNECT {"verbose":false}\r\nSUB out.%s 1\r\n' % name.encode())
 
-    def close(self) -> None:
-        """Leave."""
-        self._socket.close()
-
-    def wait_ready(self, name: str) -> None:
-        """Until somebody answers."""
-        end_s = time.monotonic() + PATIENCE_S
-        self._socket.settimeout(0.1)
-        while time.monotonic() < end_s:
-            self._socket.sendall(self._block)
-            try:
-                if self._take():
-                    break
-            except TimeoutError:
-                continue
-        else:
-            raise TimeoutError(f"nobody echoes for {name}")
-        self._drain()
-
-    def rate(self, seconds: float) -> float:
-        """Answers per second."""
-        self._flood(WARM_S)
-        began_s = time.monotonic()
-        count = self._flood(seconds)
-        took_s = time.monotonic() - began_s
-        self._drain()
-        return count / took_s
-
-    def _flood(self, seconds: float) -> int:
-        end_s, count = time.monotonic() + seconds, 0
-        while time.monotonic() < end_s:
-            while self._ahead <= WINDOW - BLOCK:
-                self._socket.sendall(self._block)
-                self._ahead += BLOCK
-            taken = self._take()
-            self._ahead -= taken
-            count += taken
-        return count
-
-    def _drain(self) -> None:
-        """Take what is still on its way; what was lost before somebody listened never comes."""
-        self._socket.settimeout(0.5)
-        try:
-            while True:
-                self._take()
-        except TimeoutError:
-            self._ahead = 0
-        self._socket.settimeout(PATIENCE_S)
-
-    def _take(self) -> int:
-        data = self._socket.recv(1 << 18)
-        if not data:
-            raise ConnectionError("the server closed the connection")
+    def heard(self, data: bytes) -> None:
+        """A server that asks is answered."""
         if data.startswith(b"PING"):
             self._socket.sendall(b"PONG\r\n")
-        data = self._rest + data
-        self._rest = data[-len(self._mark) + 1 :]
-        return data.count(self._mark)
 
 
 @contextmanager
@@ -130,20 +69,6 @@ def service(python: str, name: str, port: int) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
-
-
-@dataclass(frozen=True)
-class Stand:
-    """Everything that is measured, ready. pids: of all its processes."""
-
-    feeders: dict[str, Feeder]
-    pids: Sequence[int]
-
-    def round(self, number: int, seconds: float, say: Say) -> dict[str, float]:
-        """Each in turn: answers per second."""
-        say(f"nats: round {number + 1}")
-        names = list(self.feeders) if number % 2 else list(reversed(self.feeders))
-        return {name: self.feeders[name].rate(seconds) for name in names}
 
 
 def measure(effort: Effort, say: Say) -> Report:
@@ -172,11 +97,11 @@ def _stand(stack: ExitStack, names: Sequence[str]) -> Stand:
     made = stack.enter_context(farms.farm(["Python"], text=MANIFEST.format(port=server.port)))
     made.up(2)
     stack.callback(made.down)
-    feeders = {name: Feeder(server.port, name) for name in names}
+    feeders = {name: NatsFeeder(server.port, name) for name in names}
     for name, feeder in feeders.items():
         stack.callback(feeder.close)
         feeder.wait_ready(name)
-    return Stand(feeders, [*pids, *(pid for some in farms.pids(made).values() for pid in some)])
+    return Stand("nats", feeders, [*pids, *(pid for some in farms.pids(made).values() for pid in some)])
 
 
 def _rows(rates: dict[str, list[float]]) -> list[Row]:
