@@ -34,19 +34,18 @@ from farm.broker import (
 )
 from farm.brokers.headers import ID
 from farm.brokers.jetstream_api import ApiFault, JetStreamApi
-from farm.brokers.jetstream_consumer import ACK_PREFIX, Consumer, message_of
+from farm.brokers.jetstream_consumer import Consumer, message_of
 from farm.brokers.jetstream_embedded import Embedded
 from farm.brokers.jetstream_publishes import Publishes
 from farm.brokers.jetstream_streams import Streams
 from farm.brokers.nats_connection import NatsConnection
-from farm.brokers.nats_protocol import Raw
+from farm.brokers.nats_protocol import Raw, open_to_wildcards
 from farm.brokers.nats_requests import Requests
 from farm.brokers.nats_target import target_of
 from farm.brokers.options.nats import JetStreamSpec
 from farm.errors import BrokerFull, BrokerUnavailable, FarmError, Problem
 from farm.message import Message, new_id
 from farm.spec import BrokerSpec
-from farm.subject import RESERVED_PREFIXES
 
 START_S: Final = 5.0
 CLOSE_S: Final = 1.5
@@ -56,7 +55,6 @@ LEASE_PARTS: Final = 3
 # go with them, and it takes nothing in any more.
 GONE_S: Final = 1.0
 FARM_ID: Final = ID.encode()
-_RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_PREFIXES)
 
 
 class JetStreamBroker(Broker):
@@ -146,8 +144,8 @@ class JetStreamBroker(Broker):
         wild = pattern[0] in "*>"
 
         def heard(raws: list[Raw]) -> None:
-            if wild:  # it matches inboxes too: what a consumer is handed comes there under its own subject
-                raws = [raw for raw in raws if not raw[0].startswith(_RESERVED) and not raw[1].startswith(ACK_PREFIX)]
+            if wild:
+                raws = open_to_wildcards(raws)
             if raws:
                 on_messages([_heard_message(raw) for raw in raws])
 

@@ -19,7 +19,7 @@ from farm.brokers.jetstream_api import API, Stream
 from farm.brokers.jetstream_publishes import REPLY_TO
 from farm.brokers.jetstream_pulls import Pulls
 from farm.brokers.nats_connection import NatsConnection
-from farm.brokers.nats_protocol import Raw, decode_headers, status_of
+from farm.brokers.nats_protocol import ACK_PREFIX, Raw, decode_headers, status_of
 from farm.message import Message
 from farm.subject import compile_filter
 
@@ -28,7 +28,6 @@ SETTLE_AGAIN_S: Final = 2.0
 ACK: Final = b"+ACK"
 NAK: Final = b"-NAK"
 PROGRESS: Final = b"+WPI"
-ACK_PREFIX: Final = b"$JS.ACK."
 SHORT_ACK: Final = 9  # tokens, of servers without domains
 _REPLY_TO: Final = REPLY_TO.encode()
 

@@ -29,16 +29,14 @@ from farm.brokers.backlog import Backlog
 from farm.brokers.headers import CAUSE, HOPS, ID, from_headers, to_headers
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_pings import Flushed
-from farm.brokers.nats_protocol import Raw, decode_headers, encode_headers
+from farm.brokers.nats_protocol import Raw, decode_headers, encode_headers, open_to_wildcards
 from farm.brokers.nats_target import target_of
 from farm.brokers.options.nats import NatsSpec
 from farm.errors import BrokerFull, BrokerUnavailable, InvalidSubject, NotPermitted, PayloadTooLarge, Problem
 from farm.message import Ids, Message
 from farm.spec import BrokerSpec
-from farm.subject import RESERVED_PREFIXES
 
 OWN_LINES: Final = 3
-_RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_PREFIXES)
 
 
 class _Topic:
@@ -140,7 +138,7 @@ class NatsBroker(Broker):
 
     def _heard(self, topic: _Topic, raws: list[Raw]) -> None:
         if topic.wild:
-            raws = [raw for raw in raws if not raw[0].startswith(_RESERVED)]
+            raws = open_to_wildcards(raws)
         new = self._ids.new
         messages = [_message_of(raw, new) for raw in raws]
         for trigger in topic.triggers:

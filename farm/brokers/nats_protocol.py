@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from farm.subject import RESERVED_PREFIXES
+
 # Subject, reply subject (or nothing), block of headers (or nothing), payload: all as they came.
 Raw = tuple[bytes, bytes, bytes, bytes]
 OnRaw = Callable[[list[Raw]], None]
@@ -18,8 +20,10 @@ OnRaw = Callable[[list[Raw]], None]
 CRLF: Final = b"\r\n"
 PING: Final = b"PING\r\n"
 PONG: Final = b"PONG\r\n"
+ACK_PREFIX: Final = b"$JS.ACK."  # of the reply subject of whatever a stream's consumer is handed
 LINE_LIMIT_BYTES: Final = 1 << 20  # of a control line; an INFO with many servers is long
 _VERSION: Final = b"NATS/1.0"
+_RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_PREFIXES)
 _HEAD: Final = "NATS/1.0\r\n"
 _MSG: Final = ord("M")
 _HMSG: Final = ord("H")
@@ -155,3 +159,11 @@ def status_of(block: bytes) -> tuple[int, str]:
         return 0, ""
     code, _, text = line[len(_VERSION) :].strip().partition(b" ")
     return (int(code), text.decode(errors="replace").strip()) if code.isdigit() else (0, "")
+
+
+def open_to_wildcards(raws: list[Raw]) -> list[Raw]:
+    """What a subscription that begins with a wildcard may have of these.
+
+    It matches inboxes too: what a stream hands to a consumer comes there under the subject that it was published to.
+    """
+    return [raw for raw in raws if not raw[0].startswith(_RESERVED) and not raw[1].startswith(ACK_PREFIX)]

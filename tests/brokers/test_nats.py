@@ -34,8 +34,8 @@ MakeServer = Callable[..., NatsServer]
 def make_server(tmp_path: Path) -> Iterator[MakeServer]:
     made: list[NatsServer] = []
 
-    def make(config: str = "") -> NatsServer:
-        made.append(NatsServer(tmp_path / f"server{len(made)}", config))
+    def make(config: str = "", *, jetstream: bool = False) -> NatsServer:
+        made.append(NatsServer(tmp_path / f"server{len(made)}", config, jetstream=jetstream))
         made[-1].start()
         return made[-1]
 
@@ -134,6 +134,25 @@ async def test_no_wildcard_reaches_what_is_reserved(tmp_path: Path, make_server:
         await eventually(lambda: b"mark" in payloads(came), "the mark")
         assert payloads(came) == [b"farmer.x", b"mark"]
         assert payloads(named) == [b"farm.dlq.x"]
+
+
+async def test_what_another_client_fetches_of_a_stream_is_not_heard_again(
+    tmp_path: Path, make_server: MakeServer
+) -> None:
+    server = make_server(jetstream=True)
+    async with farm_at(server, tmp_path) as ends, client_of(server) as client:
+        stream = client.jetstream()
+        await stream.add_stream(name="letters", subjects=["a.b"])
+        came = [ends.trigger(n, topic, granted=1000) for n, topic in enumerate((">", "*.>"))]
+        heard, _ = ends.listener(">")
+        await ends.ready("x.y", *came)
+        mine = await stream.pull_subscribe("a.b", "mine")
+        await stream.publish("a.b", b"once")
+        for fetched in await mine.fetch(1, timeout=10):
+            await fetched.ack_sync()
+        await client.publish("a.b", b"mark")
+        await eventually(lambda: all(b"mark" in payloads(one) for one in (*came, heard)), "the mark")
+        assert [payloads(one) for one in (*came, heard)] == [[b"once", b"mark"]] * 3
 
 
 async def test_a_subject_that_the_server_forbids_is_refused_and_its_neighbours_are_not(
