@@ -14,6 +14,7 @@ import wasmtime
 from wasmtime import component as wt
 
 VAL_BYTES: Final = 32  # wasmtime_component_val_t: kind at 0, union at 8
+UNION_BYTES: Final = 24
 ENTRY_BYTES: Final = 48  # wasmtime_component_valrecord_entry_t: name (size, data) at 0, value at 16
 
 # wasmtime_component_valkind_t of a value without parts, and how struct reads its union.

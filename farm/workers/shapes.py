@@ -3,7 +3,8 @@
 A shape is plain data: it can be compared with what farm expects of an interface, printed as WIT, and turned into a
 codec. Values travel as:
 
-    bool, ints, floats, char, string   bool, int, float, str, str (towards a guest also bytes that are UTF-8)
+    bool, ints, floats, char, string   bool, int, float, str, str (towards a guest also bytes that are UTF-8, and
+                                       from one where the shape says so)
     list<u8>, list<T>                  bytes, list
     record, tuple                      tuple, in the order of the type
     variant, enum                      (case, payload or None), the case's name
@@ -37,9 +38,10 @@ PLAIN: Mapping[type, str] = {
 
 @dataclass(frozen=True)
 class Plain:
-    """A value without parts, by its WIT name."""
+    """A value without parts, by its WIT name. as_bytes: a string is read as its UTF-8 bytes; ours to say."""
 
     name: str
+    as_bytes: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return self.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -263,6 +264,27 @@ def test_bytes_of_every_size_come_back(size: int) -> None:
 def test_a_string_may_be_given_as_utf_8() -> None:
     with calling(Plain("string")) as called:
         assert called("grün".encode()) == "grün"
+
+
+def test_a_string_may_be_read_as_utf_8() -> None:
+    with calling(Plain("string")) as called:
+        read = Function(called.function.params, padded(Plain("string", as_bytes=True)))
+        assert read == called.function
+        with Engine() as engine:
+            codec = Codec(read, engine.memory)
+        target = codec.target(native.context_of(called.store), ctypes.addressof(called.structure))
+        for text in ("grün", ""):
+            assert codec.call(target, ((text, *[7] * PAD),))[0] == text.encode()
+
+
+def test_what_no_argument_may_be_is_an_error_and_the_next_call_works() -> None:
+    shape = Variant((("name", Plain("string")), ("number", Plain("u8"))))
+    with calling(shape) as called:
+        for wrong in (("other", "x"), ("number", 256), ("name", "\ud800"), ("name",)):
+            with pytest.raises((KeyError, ValueError, struct.error)):
+                called(wrong)
+            assert called(("name", "x")) == ("name", "x")
+            assert called(("number", 255)) == ("number", 255)
 
 
 def test_a_longer_list_than_allowed_is_not_read_and_the_guest_unharmed() -> None:

@@ -13,7 +13,7 @@ from farm.workers.shapes import Bytes, Function, List, Option, Plain, Record, Re
 HEADERS_READ_LIMIT: Final = 256
 
 STRING: Final = Plain("string")
-PAYLOAD: Final = Variant((("text", STRING), ("latin1", STRING), ("binary", Bytes())))
+PAYLOAD: Final = Variant((("text", Plain("string", as_bytes=True)), ("latin1", STRING), ("binary", Bytes())))
 HEADERS: Final = List(Tuple((STRING, STRING)), HEADERS_READ_LIMIT, "headers")
 MESSAGE: Final = Record(
     (
@@ -64,10 +64,8 @@ def payload_from(value: tuple[str, Any]) -> bytes:
       BadPayload: `latin1` with a character that is no byte.
     """
     form, content = value
-    if form == "binary":
+    if form != "latin1":
         return content
-    if form == "text":
-        return content.encode()
     try:
         return content.encode("latin-1")
     except UnicodeEncodeError as error:
