@@ -15,6 +15,7 @@
     |  +- BrokerUnavailable          yes    broker  69    broker-unavailable
     |  +- BrokerFull                 yes    broker  75    full
     +- NotRunning                    yes    input   69    not-running
+    |  +- StillStarting              yes    input   75    still-starting
     +- PortTaken                     yes    input   69    port-taken
     +- AlreadyRunning                yes    input   75    already-running
     +- Unanswered                    yes    us      75    unanswered         a process of the farm gave no answer in
@@ -159,6 +160,12 @@ class NotRunning(FarmError):
     """No farm runs for this manifest."""
 
     retry, fault, exit_code, code = True, "input", 69, "not-running"
+
+
+class StillStarting(NotRunning):
+    """A farm for this manifest builds and compiles its components, and listens to nobody yet."""
+
+    exit_code, code = 75, "still-starting"
 
 
 class PortTaken(FarmError):

@@ -25,7 +25,7 @@ from farm import message, subject
 from farm.client.bulk import Bulk, Receipt, Tally, receipt_of
 from farm.client.failures import error_of
 from farm.client.session import Answer, Ended, Gap, Heard, Live, News, Session, Settled
-from farm.errors import NotRunning, PayloadTooLarge, Problem, Unanswered
+from farm.errors import NotRunning, PayloadTooLarge, Problem, StillStarting, Unanswered
 from farm.rundir import Rundir
 from farm.wire import relay
 from farm.wire.relay import HeardMessage, Publish, Refusal
@@ -69,9 +69,10 @@ class Farm:
           answer_s: how long any one answer may take.
         Raises:
           NotRunning: nobody listens there.
+          StillStarting: not yet.
         """
         if not _anybody(rundir):
-            raise NotRunning(Problem("no farm is running here", todo="Start one with `farm up`"))
+            raise _absence(rundir)
         return cls(rundir, answer_s)
 
     def close(self) -> None:
@@ -300,6 +301,21 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _absence(rundir: Rundir) -> NotRunning:
+    """Why nobody listens."""
+    pid = rundir.holder()
+    if pid is None:
+        return NotRunning(Problem("no farm is running here", todo="Start one with `farm up`"))
+    return StillStarting(
+        Problem(
+            "the farm here is still starting",
+            where=f"pid {pid}",
+            why="it builds and compiles its components",
+            todo="Try again when `farm status` says that it is ready",
+        )
+    )
 
 
 def _anybody(rundir: Rundir) -> bool:

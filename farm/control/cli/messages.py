@@ -78,8 +78,8 @@ def publish(
 ) -> int:
     """Publish a message, or a file of them.
 
-    A full farm is waited for, and a broker that is away. Exit code 75 when it stayed full, or when --no-wait was told
-    "full"; 69 when none runs, or the broker stayed away.
+    A full farm is waited for, and a broker that is away. Exit code 75 when it stayed full, when --no-wait was told
+    "full", or while a farm still builds; 69 when none runs, or the broker stayed away.
 
     \b
     Examples:

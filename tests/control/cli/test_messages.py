@@ -161,6 +161,22 @@ def test_without_a_farm_it_is_69(folder: Path, capsys: pytest.CaptureFixture[str
     assert "no farm is running here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["publish", "a", "x"], ["subscribe", "a"]])
+def test_while_a_farm_still_builds_it_is_75_and_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    directories = rundir.of(folder / "farm.toml")
+    directories.make()
+    lock = directories.acquire()  # as `farm up` does before it builds
+    assert main(words) == 75
+    assert capsys.readouterr().err == (
+        f"error: the farm here is still starting (pid {os.getpid()}): it builds and compiles its components. "
+        "Try again when `farm status` says that it is ready\n"
+    )
+    os.close(lock)
+    assert main(words) == 69
+
+
 def test_a_refusal_for_good_has_its_own_code(ingest: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     ingest.refusal = ("unknown-broker", "no broker 'x'", False)
     assert main(["publish", "a", "x", "--broker", "x"]) == 2
