@@ -40,8 +40,8 @@ class Component:
         handler = exports.recognise(shapes.exports_of(compiled, engine.raw), str(spec.wasm))
         if not isinstance(handler, exports.Handler):
             raise Internal(handler)
-        self._kind = handler.kind
-        self._codec = Codec(handler.kind.function, engine.memory)
+        self._arguments, self._read = handler.form.arguments, handler.kind.answer
+        self._codec = Codec(handler.form.function, engine.memory)
         self._held = Held()
         self._output = GuestOutput(spec.name, on_output)
         self._instances = Instances(engine, spec, Callee(compiled, handler.place, self._codec), self._output)
@@ -78,7 +78,7 @@ class Component:
             instance = self._instances.take()
         except wasmtime.WasmtimeError as error:
             return traps.classify(error)
-        arguments = self._kind.arguments(invoke, self.spec.payload)
+        arguments = self._arguments(invoke, self.spec.payload)
         try:
             value = self._codec.call(instance.target, arguments)
         except wasmtime.WasmtimeError as error:
@@ -89,7 +89,7 @@ class Component:
         except BaseException:
             instance.close()
             raise
-        answer = self._kind.answer(value)
+        answer = self._read(value)
         self._instances.give_back(instance, full=isinstance(answer, Failed) and answer.kind == "memory")
         return answer
 
@@ -105,10 +105,10 @@ class Component:
 
     def _define(self, engine: Engine, compiled: wt.Component) -> list[HostFunction]:
         hosts: list[HostFunction] = []
-        for offer in imports.offered(shapes.imports_of(compiled, engine.raw)):
+        for offer, functions in imports.offered(shapes.imports_of(compiled, engine.raw)):
             made = offer.make(self._held)
             with self._instances.linker.root() as root, root.add_instance(offer.name) as instance:
-                for name, function in offer.functions.items():
+                for name, function in functions.items():
                     host = HostFunction(function, made[name], engine.memory)
                     native.add_function(instance, name, host.callback)
                     hosts.append(host)

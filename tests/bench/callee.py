@@ -97,10 +97,11 @@ class Callee:
 
     def _codec(self, invokes: list[Invoke]) -> Call:
         func, context = ctypes.addressof(native.func_of(self.func)), native.context_of(self.store)
-        kind, codec = self.handler.kind, self.codec
+        handler, codec = self.handler, self.codec
         target = codec.target(context, func)
         turn = itertools.cycle(invokes)
-        return lambda: kind.answer(codec.call(target, kind.arguments(next(turn), "text")))
+        arguments, answer = handler.form.arguments, handler.kind.answer
+        return lambda: answer(codec.call(target, arguments(next(turn), "text")))
 
     def _call(self, invokes: list[Invoke]) -> Call:
         components, turn = self.components, itertools.cycle(invokes)
@@ -118,8 +119,8 @@ class Callee:
 
     def _record(self, invoke: Invoke) -> wt.Record:
         """The argument as wasmtime-py wants it."""
-        (given,) = self.handler.kind.arguments(invoke, "text")
-        ((_, shape),) = self.handler.kind.function.params
+        (given,) = self.handler.form.arguments(invoke, "text")
+        ((_, shape),) = self.handler.form.function.params
         assert isinstance(shape, shapes.Record)
         record = wt.Record()
         for (name, _), value in zip(shape.fields, given, strict=True):
@@ -188,4 +189,4 @@ def _callee(engine: Engine, entry: Entry, wasm: Path, stack: ExitStack) -> Calle
     spec = FarmSpec(wasm.parent / "farm.toml", AppSpec("bench"), {}, {"guest": component})
     components = Components(engine, spec, {"guest": entry.encoded()}, lambda *_: None)
     stack.callback(components.close)
-    return Callee(handler, store, func, Codec(handler.kind.function, engine.memory), components)
+    return Callee(handler, store, func, Codec(handler.form.function, engine.memory), components)

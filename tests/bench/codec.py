@@ -66,7 +66,7 @@ def measure(effort: Effort, say: Say) -> Report:
             both = {"list": ways["call"], "text": own.calls(body)["call"]}
             _beside_list(guest, paired(both, effort.cell_s, LIST_BLOCK_S), report)
             report.disturbed(since, others.share())  # lists fill the caches that all cores share
-    note = "body: in and out; binary travels as Latin-1 text, or as list<u8> where it says so. raw: result not decoded."
+    note = "body: in and out; binary travels as hexadecimal digits, or as list<u8>. raw: result not decoded."
     report.tables.append(Table("codec", "codec: one call of a guest, medians of paired blocks", HEADS, rows, [note]))
     return report
 

@@ -16,7 +16,7 @@ HANDLER = "farm:messaging/handler@0.1.0"
 
 @dataclass(frozen=True)
 class Sent:
-    """One message that a guest answered or published, as it came out: form is text, latin1 or binary."""
+    """One message that a guest answered or published, as it came out: form is text, latin1, binary or hex."""
 
     payload: str
     form: str = "text"

@@ -96,13 +96,17 @@ def test_text_comes_back_as_it_went(conduct: Guest, text: str) -> None:
     assert conduct.sent("echo_text", text) == [Sent(text)]
 
 
-@pytest.mark.parametrize("form", ["latin1", "binary"])
-def test_bytes_come_back_as_they_went_in_either_form(conduct: Guest, form: str) -> None:
+@pytest.mark.parametrize("form", ["latin1", "binary", "hex"])
+def test_bytes_come_back_as_they_went_in_any_form(conduct: Guest, form: str) -> None:
     data = bytes(range(256))
-    given = Given("echo", data if form == "binary" else data.decode("latin-1"), form)
-    answer = conduct.call(given)
-    assert isinstance(answer, list)
-    assert [(one.form, one.payload.encode("latin-1")) for one in answer] == [("latin1", data)]
+    payload = {"latin1": data.decode("latin-1"), "binary": data, "hex": data.hex()}[form]
+    answer = conduct.call(Given("echo", payload, form))
+    assert answer == [Sent(data.hex(), "hex", "echo", "other", reply_to="none")]
+
+
+def test_bytes_that_are_ascii_leave_as_text(conduct: Guest) -> None:
+    answer = conduct.call(Given("echo", b"Ada", "binary"))
+    assert answer == [Sent("Ada", "text", "echo", "other", reply_to="none")]
 
 
 def test_bytes_that_are_no_text_are_an_error_only_where_text_is_asked_for(conduct: Guest) -> None:
@@ -128,7 +132,7 @@ def test_every_fact_of_a_message_reaches_the_handler(conduct: Guest) -> None:
 
 def test_every_field_of_an_answer_reaches_the_host(conduct: Guest) -> None:
     answer = conduct.call(Given("echo", "é", headers=(("x-a", "1"),), reply_to="back"))
-    assert answer == [Sent("Ã©", "latin1", "echo", "other", (("x-a", "1"),), "back")]
+    assert answer == [Sent("c3a9", "hex", "echo", "other", (("x-a", "1"),), "back")]
 
 
 def test_a_message_sent_on_as_it_is_does_not_come_back_to_where_it_came_from(conduct: Guest) -> None:
@@ -138,7 +142,7 @@ def test_a_message_sent_on_as_it_is_does_not_come_back_to_where_it_came_from(con
 
 def test_a_handler_may_answer_nothing_several_or_yield(conduct: Guest) -> None:
     assert conduct.sent("nothing") == []
-    assert conduct.sent("several") == [Sent("one", subject="a.b"), Sent("two", "latin1")]
+    assert conduct.sent("several") == [Sent("one", subject="a.b"), Sent("two")]
     assert conduct.sent("yielding") == [Sent("0"), Sent("1"), Sent("2")]
 
 
@@ -146,7 +150,7 @@ def test_what_is_published_in_a_call_goes_to_the_host_in_order(conduct: Guest) -
     assert conduct.sent("publishing") == [Sent("answer")]
     assert conduct.published == [
         Sent("beside", subject="beside.it"),
-        Sent("ÿ\x00", "latin1", headers=(("x-a", "1"),)),
+        Sent("ff00", "hex", headers=(("x-a", "1"),)),
     ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from farm.errors import Internal
 from farm.invocation import Failed, Output
 from farm.workers import instances
 from farm.workers.imports.offer import Held
-from tests.workers.farmhand import guest
+from tests.guests import wat
+from tests.workers.farmhand import guest, guest_of
 
 
 def test_an_echo_answers_with_the_payload_and_the_headers_it_was_given(tmp_path: Path) -> None:
@@ -62,6 +64,15 @@ def test_a_component_of_the_reference_answers_under_either_name(name: str, tmp_p
         assert leeorr.answers(b"") == [Output(b"", "a.b", "test")]
 
 
+def test_a_component_that_does_not_know_hex_is_given_latin1(tmp_path: Path) -> None:
+    without = re.sub(r'\s*\(case "hex" string\)', "", wat.text("publish"))
+    assert without != wat.text("publish")
+    file = tmp_path / "without.wasm"
+    file.write_bytes(wat.from_text(without))
+    with guest_of(file, tmp_path) as publish:
+        assert publish.answers(b"1\xff\x80") == [Output(b"1\xff\x80", "held"), Output(b"1\xff\x80")]
+
+
 def test_an_error_outcome_of_the_reference_is_a_failure(tmp_path: Path) -> None:
     with guest("leeorr", tmp_path) as leeorr:
         assert leeorr.fails(b"!", subject="no.way") == Failed("guest_error", "no.way")
@@ -99,6 +110,12 @@ class TestOutputs:
     def test_a_latin1_payload_with_a_character_that_is_no_byte_fails_the_call(self, tmp_path: Path) -> None:
         with guest("bad-latin1", tmp_path) as bad:
             assert bad.fails() == Failed("output", "latin1 payload holds U+20AC, which is no byte")
+
+    @pytest.mark.parametrize("digits", [b"0", b"0g", b" 00", "0\u0660".encode()])
+    def test_a_hex_payload_of_something_else_fails_the_call(self, digits: bytes, tmp_path: Path) -> None:
+        with guest("bad-hex", tmp_path) as bad:
+            assert bad.fails(digits) == Failed("output", "hex payload is not pairs of hexadecimal digits")
+            assert bad.answers(b"00fF")[0].payload == b"\x00\xff"
 
 
 class TestPublishing:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from farm.invocation import OUTPUTS_LIMIT, Failed, Invoke, Output
 from farm.spec import PayloadForm
-from farm.workers.exports.kind import Kind
+from farm.workers.exports.kind import Form, Kind
 from farm.workers.failures import failed
 from farm.workers.shapes import Bytes, Function, List, Option, Plain, Record, Variant
 
@@ -39,13 +39,13 @@ def _answer(value: tuple[str, Any]) -> list[Output] | Failed:
     return [Output(message, subject, broker, (), reply) for message, subject, broker, reply in content]
 
 
+FUNCTION: Final = Function(
+    (("message", MESSAGE),),
+    Variant((("publish", List(OUTPUT, OUTPUTS_LIMIT, "outputs")), ("error", STRING))),
+)
 KIND: Final = Kind(
     name="leeorr:spin-message-trigger@0.2.0",
     places=(("guest", "handle-message"), ("leeorr:spin-message-trigger/guest@0.2.0", "handle-message")),
-    function=Function(
-        (("message", MESSAGE),),
-        Variant((("publish", List(OUTPUT, OUTPUTS_LIMIT, "outputs")), ("error", STRING))),
-    ),
-    arguments=_arguments,
+    forms=(Form(FUNCTION, _arguments),),
     answer=_answer,
 )

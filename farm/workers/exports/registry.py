@@ -11,7 +11,7 @@ from typing import Final
 
 from farm.errors import Problem
 from farm.workers.exports import farm_messaging, leeorr
-from farm.workers.exports.kind import Kind
+from farm.workers.exports.kind import Form, Kind
 from farm.workers.shapes import Function, Interface, Item
 
 KINDS: Final[tuple[Kind, ...]] = (farm_messaging.KIND, leeorr.KIND)
@@ -47,15 +47,11 @@ VERSIONS: Final[Mapping[str, str]] = {"farm:messaging/": "0.1.0", "leeorr:spin-m
 
 @dataclass(frozen=True)
 class Handler:
-    """The handler of a component: its kind, and the path of the function."""
+    """The handler of a component: its kind, the path of the function, and which type it has."""
 
     kind: Kind
     place: tuple[str, ...]
-
-
-def handlers_of(exports: Mapping[str, Item]) -> list[Handler]:
-    """Every known handler among a component's exports, whatever its shape."""
-    return [Handler(kind, place) for kind in KINDS for place in kind.places if _function_at(exports, place) is not None]
+    form: Form
 
 
 def recognise(exports: Mapping[str, Item], where: str) -> Handler | Problem:
@@ -64,18 +60,17 @@ def recognise(exports: Mapping[str, Item], where: str) -> Handler | Problem:
     Args:
       where: the component's file, for the text.
     """
-    found = handlers_of(exports)
+    found = [(kind, place) for kind in KINDS for place in kind.places if _function_at(exports, place) is not None]
     if len(found) == 1:
-        handler = found[0]
-        function = _function_at(exports, handler.place)
-        if function == handler.kind.function:
-            return handler
-        why = f"expected {handler.kind.function}, found {function}"
-        return Problem(
-            f"export {'/'.join(handler.place)} has an unknown shape", where, why, "Build it with farm's wit/"
-        )
+        kind, place = found[0]
+        function = _function_at(exports, place)
+        for form in kind.forms:
+            if function == form.function:
+                return Handler(kind, place, form)
+        why = f"expected {kind.forms[0].function}, found {function}"
+        return Problem(f"export {'/'.join(place)} has an unknown shape", where, why, "Build it with farm's wit/")
     if found:
-        names = " and ".join(handler.kind.name for handler in found)
+        names = " and ".join(kind.name for kind, _ in found)
         return Problem("more than one known handler", where, f"it exports {names}", "Export one of them")
     refused = _refused(exports)
     if refused is not None:

@@ -41,9 +41,14 @@ class Held:
 class Offer:
     """One interface that components may import.
 
-    make gives the Python function behind each of `functions`, for one component.
+    functions are the types that each may have, the one that is meant first; make gives the Python function behind each,
+    for one component.
     """
 
     name: str
-    functions: Mapping[str, Function]
+    functions: Mapping[str, tuple[Function, ...]]
     make: Callable[[Held], Mapping[str, Callable[..., Any]]]
+
+    def as_imported(self, name: str, given: Function) -> Function | None:
+        """Our type of a function that a component imports as `given`; None where farm has none like it."""
+        return next((function for function in self.functions.get(name, ()) if function == given), None)

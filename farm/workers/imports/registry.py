@@ -9,7 +9,7 @@ from typing import Final
 from farm.errors import Problem
 from farm.workers.imports import publisher
 from farm.workers.imports.offer import Offer
-from farm.workers.shapes import Interface, Item
+from farm.workers.shapes import Function, Interface, Item
 
 OFFERS: Final[tuple[Offer, ...]] = (publisher.OFFER,)
 
@@ -46,9 +46,15 @@ def problems(imports: Mapping[str, Item], where: str) -> list[Problem]:
     return [problem for name, item in imports.items() if (problem := _problem(name, item, where)) is not None]
 
 
-def offered(imports: Mapping[str, Item]) -> list[Offer]:
-    """The offers that a component takes up."""
-    return [offer for offer in OFFERS if offer.name in imports]
+def offered(imports: Mapping[str, Item]) -> list[tuple[Offer, Mapping[str, Function]]]:
+    """The offers that a component without problems takes up, and of each the functions that it imports."""
+    taken: list[tuple[Offer, Mapping[str, Function]]] = []
+    for offer in OFFERS:
+        item = imports.get(offer.name)
+        if isinstance(item, Interface):
+            functions = {name: offer.as_imported(name, function) for name, function in item.functions.items()}
+            taken.append((offer, {name: function for name, function in functions.items() if function is not None}))
+    return taken
 
 
 def _problem(name: str, item: Item, where: str) -> Problem | None:
@@ -63,7 +69,7 @@ def _problem(name: str, item: Item, where: str) -> Problem | None:
         names = ", ".join(offer.name for offer in OFFERS)
         return Problem(f"cannot offer the import {name}", where, why, f"Build it without; offered: {names}, WASI 0.2")
     for function_name, function in item.functions.items() if isinstance(item, Interface) else ():
-        if offer.functions.get(function_name) != function:
+        if offer.as_imported(function_name, function) is None:
             why = f"{function_name} is {function}"
             return Problem(f"import {name} has an unknown shape", where, why, "Build it with farm's wit/")
     return None

@@ -1,6 +1,7 @@
   ;; farm:messaging/types@0.1.0, as wit/farm-messaging-0.1.0 has it.
   (type $types-t (instance
-    (type $p (variant (case "text" string) (case "latin1" string) (case "binary" (list u8))))
+    (type $p (variant (case "text" string) (case "latin1" string) (case "binary" (list u8))
+      (case "hex" string)))
     (export "payload" (type $payload (eq $p)))
     (type $hs (list (tuple string string)))
     (type $os (option string))
