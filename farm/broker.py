@@ -89,9 +89,10 @@ class Delivery:
 
 
 def grants_of(message: Message) -> int:
-    """How many grants a delivery of this message takes where the broker `weighs`: one for each GRANT_BYTES begun."""
-    size_bytes = message.size_bytes
-    return 1 if size_bytes <= GRANT_BYTES else -(-size_bytes // GRANT_BYTES)
+    """How many grants a delivery of this message takes where the broker `weighs`: one for each GRANT_BYTES begun, and
+    one alone for a payload of LIGHT_BYTES, whatever its headers and its subject.
+    """
+    return 1 if len(message.payload) <= LIGHT_BYTES else -(-message.size_bytes // GRANT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,10 @@ class Broker(ABC):
     """One named broker: made with its spec and the farm's `Home`, not started by its constructor.
 
     volatile: what it has not handed over yet exists nowhere else and ends with ingest. A drain goes on taking from it.
-    weighs: it knows what a message weighs before it hands it over, and uses up `grants_of` it; while one is left the
-    next message goes, however heavy. commits: `commit` is offered. confirms: what it has published is stored, so that
-    dead letters may be kept there. counts: its deliveries have the server's own count. fault: why it is not up, one
-    line without secrets or userinfo; empty while it is.
+    weighs: what it hands over uses up `grants_of` it; while one is left the next message goes, however heavy, and so
+    does all of one reply where a server is asked by count alone. commits: `commit` is offered. confirms: what it has
+    published is stored, so that dead letters may be kept there. counts: its deliveries have the server's own count.
+    fault: why it is not up, one line without secrets or userinfo; empty while it is.
     """
 
     volatile: ClassVar[bool] = False

@@ -1,6 +1,6 @@
 """What came for triggers that have no grant yet: of a server that cannot be told to wait.
 
-server > put > [waiting] > on_deliveries          within grants, at once
+server > put > [waiting] > on_deliveries          within grants, at once: whoever has a backlog `weighs`
                   +-> dropped                      the newest, beyond a bound: counted, and a gap
 """
 
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from farm.broker import BrokerCounters, Delivery, OnDeliveries
+from farm.broker import LIGHT_BYTES, BrokerCounters, Delivery, OnDeliveries, grants_of
 from farm.message import Message
 
 COUNT_LIMIT: Final = 10_000
@@ -52,8 +52,13 @@ class Backlog:
         """These have come for a trigger."""
         queue = self._queues[trigger]
         self._counters.received += len(messages)
-        ready = min(queue.granted, len(messages))
-        queue.granted -= ready
+        ready, granted = 0, queue.granted
+        for message in messages:
+            if granted <= 0:
+                break
+            granted -= 1 if len(message.payload) <= LIGHT_BYTES else grants_of(message)
+            ready += 1
+        queue.granted = granted
         for message in messages[ready:]:
             self._keep(queue, Delivery(trigger, message))
         if ready:  # last: whoever gets them may grant more at once
@@ -63,12 +68,14 @@ class Backlog:
         """Allow `count` more; what waits is handed over at once."""
         queue = self._queues[trigger]
         queue.granted += count
-        ready = min(queue.granted, len(queue.waiting))
-        if not ready:
+        deliveries: list[Delivery] = []
+        while queue.granted > 0 and queue.waiting:
+            delivery = queue.waiting.popleft()
+            queue.granted -= grants_of(delivery.message)
+            deliveries.append(delivery)
+        if not deliveries:
             return
-        queue.granted -= ready
-        deliveries = [queue.waiting.popleft() for _ in range(ready)]
-        self._count -= ready
+        self._count -= len(deliveries)
         self._size_bytes -= sum(delivery.message.size_bytes for delivery in deliveries)
         self._overflows = False
         queue.on_deliveries(deliveries)

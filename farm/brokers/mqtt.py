@@ -53,6 +53,8 @@ class MqttBroker(Broker):
     has subscribed. So dead letters are in farm's own file.
     """
 
+    weighs = True
+
     def __new__(cls, spec: BrokerSpec, home: Home) -> MqttBroker:  # noqa: PYI034  (one of two classes)
         """With QoS 0 what has come is nowhere else."""
         assert isinstance(spec, MqttSpec)

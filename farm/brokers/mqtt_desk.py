@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from farm.broker import Delivery, OnDeliveries
+from farm.broker import Delivery, OnDeliveries, grants_of
 from farm.message import Message
 
 COUNT_LIMIT: Final = 10_000
@@ -29,8 +29,8 @@ class _Member:
 
 
 class Place:
-    """Where messages of one subscription go. granted: to all members, and not used yet; first: the member that all that
-    waits is told of.
+    """Where messages of one subscription go. granted: to all members, and not used yet, by what is ready neither; less
+    than nothing after a heavy message. first: the member that all that waits is told of.
     """
 
     __slots__ = ("first", "granted", "members", "ready", "waiting")
@@ -75,10 +75,8 @@ class Desk:
 
     def put(self, place: Place, message: Message, token: object) -> bool:
         """A message has come for a place; False: there is no room for it."""
-        if place.granted > len(place.ready):
-            if not place.ready:
-                self._touched.append(place)
-            place.ready.append(Delivery(place.members[0].trigger, message, token))
+        if place.granted > 0:
+            self._make_ready(place, Delivery(place.members[0].trigger, message, token))
             return True
         size_bytes = message.size_bytes
         if self._count >= self._limit or self._size_bytes + size_bytes > self._limit_bytes:
@@ -93,9 +91,8 @@ class Desk:
         touched, self._touched = self._touched, []
         for place in touched:
             deliveries, place.ready = place.ready, []
-            place.granted -= len(deliveries)
             if len(place.members) == 1:
-                place.members[0].granted -= len(deliveries)
+                place.members[0].granted = place.granted
                 place.members[0].on_deliveries(deliveries)
             else:
                 _share(place.members, deliveries)
@@ -105,13 +102,11 @@ class Desk:
         place, member = self._places[trigger]
         member.granted += count
         place.granted += count
-        while place.waiting and place.granted > len(place.ready):
+        while place.waiting and place.granted > 0:
             delivery = place.waiting.popleft()
             self._count -= 1
             self._size_bytes -= delivery.message.size_bytes
-            if not place.ready:
-                self._touched.append(place)
-            place.ready.append(delivery)
+            self._make_ready(place, delivery)
         self.hand_over()
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -120,6 +115,12 @@ class Desk:
             self._places[delivery.trigger][0].waiting.appendleft(delivery)
             self._size_bytes += delivery.message.size_bytes
         self._count += len(deliveries)
+
+    def _make_ready(self, place: Place, delivery: Delivery) -> None:
+        if not place.ready:
+            self._touched.append(place)
+        place.ready.append(delivery)
+        place.granted -= grants_of(delivery.message)
 
     def clear(self) -> int:
         """Forget all that waits; how many had no token: nobody else has these."""
@@ -134,21 +135,22 @@ class Desk:
 def _share(members: list[_Member], deliveries: list[Delivery]) -> None:
     """Hand each to a member, as evenly as their grants allow; who was handed some is then the last in line."""
     start = 0
-    parts: list[tuple[_Member, list[Delivery]]] = []
-    ready = sorted((member for member in members if member.granted > 0), key=_granted)  # who is short of grants first
-    for place, member in enumerate(ready):
-        size = min(member.granted, -(-(len(deliveries) - start) // (len(ready) - place)))
-        some = deliveries[start : start + size]
-        start += size
-        if some:
-            for delivery in some:
+    parts: dict[_Member, list[Delivery]] = {}
+    while start < len(deliveries):
+        ready = sorted((member for member in members if member.granted > 0), key=_granted)  # who is short of them first
+        assert ready, "no more is handed over than was granted"
+        for place, member in enumerate(ready):
+            end = start + -(-(len(deliveries) - start) // (len(ready) - place))
+            while start < end and member.granted > 0:
+                delivery = deliveries[start]
                 delivery.trigger = member.trigger
-            member.granted -= size
-            members.remove(member)
-            members.append(member)
-            parts.append((member, some))
-    assert start == len(deliveries), "no more is handed over than was granted"
-    for member, some in parts:  # last: who is handed something may grant more at once
+                member.granted -= grants_of(delivery.message)
+                parts.setdefault(member, []).append(delivery)
+                start += 1
+    for member in parts:
+        members.remove(member)
+        members.append(member)
+    for member, some in parts.items():  # last: who is handed something may grant more at once
         member.on_deliveries(some)
 
 

@@ -55,6 +55,7 @@ class NatsBroker(Broker):
     """One `[brokers.NAME]` of type nats."""
 
     volatile = True
+    weighs = True
 
     def __init__(self, spec: BrokerSpec, home: Home) -> None:
         super().__init__(spec.name)

@@ -53,6 +53,7 @@ class RedisBroker(Broker):
     """One `[brokers.NAME]` of type redis."""
 
     volatile = True
+    weighs = True
 
     def __init__(self, spec: BrokerSpec, home: Home) -> None:
         super().__init__(spec.name)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from farm import log
-from farm.broker import BrokerCounters, Delivery, Home, OnDeliveries, Subscription
+from farm.broker import BrokerCounters, Delivery, Home, OnDeliveries, Subscription, grants_of
 from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import message_of
 from farm.brokers.redis_life import ENDING, Life, told
@@ -33,8 +33,6 @@ from farm.brokers.redis_scripts import (
     TAKE_DIGEST,
 )
 
-READ_LIMIT: Final = 256  # entries in one reply
-READ_LIMIT_BYTES: Final = 8 << 20  # and bytes, as far as the entries before tell
 BLOCK_MS: Final = 1000
 SCAN_S: Final = 1.0
 SCAN_LIMIT: Final = 256
@@ -106,7 +104,8 @@ class Groups:
         """Allow more."""
         reading = self.readings[trigger]
         reading.granted += count
-        reading.wanted.set()
+        if reading.granted > 0:
+            reading.wanted.set()
 
     def settle(self, deliveries: Iterable[Delivery]) -> None:
         """They are done with."""
@@ -238,7 +237,8 @@ class Groups:
             entries = [entry for entry, *_ in pending if not reading.is_ours(entry)]
             while entries and not self._quiet:
                 await reading.wanted.wait()
-                part, entries = entries[: reading.granted], entries[reading.granted :]
+                count = reading.next_count()
+                part, entries = entries[:count], entries[count:]
                 await self._take(life, reading, [(entry, reading.consumer.encode()) for entry in part])
             cursor = b"(" + pending[-1][0]
 
@@ -251,8 +251,8 @@ class Groups:
             if (now_s := time.monotonic()) >= scan_s:
                 scan_s = now_s + SCAN_S
                 await self._claim(life, reading)
-            count = min(reading.granted, READ_LIMIT, READ_LIMIT_BYTES // reading.mean_bytes + 1)
-            if count <= 0:
+            count = reading.next_count()
+            if not count:
                 continue
             said = await link.ask(*head, count, *tail, patience_s=BLOCK_MS / 1000 + ANSWER_S)
             if said is not None:
@@ -266,8 +266,9 @@ class Groups:
             "XPENDING", reading.key, GROUP, "IDLE", idle_ms, "-", "+", SCAN_LIMIT
         )
         pairs: list[tuple[bytes, bytes]] = []
+        count = reading.next_count()
         for entry, owner, *_ in cast("list[tuple[bytes, bytes | None, int, int]]", said):
-            if len(pairs) >= reading.granted:
+            if len(pairs) >= count:
                 break
             whose = owner or b""
             ours = whose == reading.consumer.encode()
@@ -301,11 +302,12 @@ class Groups:
     def _hand_over(self, reading: Reading, entries: Sequence[Entry]) -> None:
         body, key, trigger, topic = self._options.body, reading.key, reading.trigger, reading.topic
         deliveries: list[Delivery] = []
-        size_bytes = 0
+        size_bytes = grants = 0
         for entry, words, count in entries:
             source_id = f"{key}:{entry.decode()}"
             message = message_of(topic, words, body, source_id)
             size_bytes += len(message.payload)
+            grants += grants_of(message)
             deliveries.append(Delivery(trigger, message, entry, count, source_id))
         reading.held.update(entry for entry, *_ in entries)
         reading.last = max(reading.last, entries[-1][0], key=order)
@@ -314,7 +316,7 @@ class Groups:
         if self._quiet:
             self.release(deliveries)
             return
-        reading.granted -= len(deliveries)
+        reading.granted -= grants
         if reading.granted <= 0:
             reading.wanted.clear()
         self._counters.received += len(deliveries)

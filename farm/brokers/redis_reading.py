@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from farm.broker import OnDeliveries, Subscription
+from farm.broker import GRANT_BYTES, OnDeliveries, Subscription
+from farm.message import PAYLOAD_LIMIT_BYTES
+
+READ_LIMIT: Final = 256  # entries in one reply
+READ_LIMIT_BYTES: Final = 8 << 20  # and bytes, as far as the entries before tell
 
 
 class Reading:
@@ -13,7 +17,8 @@ class Reading:
 
     held: entries handed over. closing: entries that are settled (True) or released (False), which the server has not
     confirmed yet; unsent: those of them that it was not told of in this life. last: the last entry that was seen.
-    kept_s: since when no lease of those in hand was left alone; none: some may have run out.
+    kept_s: since when no lease of those in hand was left alone; none: some may have run out. granted: less than nothing
+    after a heavy reply. mean_bytes: of a payload of the last reply; before the first, as heavy as any may be.
     """
 
     def __init__(self, subscription: Subscription, key: str, member: int, on_deliveries: OnDeliveries) -> None:
@@ -37,11 +42,18 @@ class Reading:
         self.known = False
         self.kept_s: float | None = None
         self.fault = ""
-        self.mean_bytes = 1
+        self.mean_bytes = PAYLOAD_LIMIT_BYTES
 
     def name_consumer(self, name: str) -> None:
         """What this farm's consumers are called."""
         self.consumer = f"{name}-{self._member}" if self._member else name
+
+    def next_count(self) -> int:
+        """How many entries may be asked for: nobody can ask Redis for bytes."""
+        if self.granted <= 0:
+            return 0
+        by_grants = self.granted // -(-self.mean_bytes // GRANT_BYTES)
+        return max(1, min(by_grants, READ_LIMIT, READ_LIMIT_BYTES // self.mean_bytes + 1))
 
     def is_ours(self, entry: bytes) -> bool:
         """Whether we have it in hand."""

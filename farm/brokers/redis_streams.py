@@ -46,6 +46,7 @@ NOWHERE: Final = ("", "")  # the source of what a client publishes
 class RedisStreamsBroker(Broker):
     """One `[brokers.NAME]` of type redis-streams."""
 
+    weighs = True
     commits = True
     counts = True
 

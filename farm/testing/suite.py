@@ -121,6 +121,23 @@ class BrokerSuite(Suite):
         await eventually(lambda: len(payloads(came)) == 50, "the rest")
         assert len(set(payloads(came))) == 50
 
+    async def test_a_heavy_message_takes_a_grant_for_each_64_kib_it_weighs(self, ends: Ends) -> None:
+        needs(ends.broker.weighs, "does not weigh messages")
+        other = ends.trigger(1, "a.b", granted=1000)
+        came = ends.trigger(0, "a.b", granted=1)
+        await ends.ready("a.b", other, came)
+        await ends.publish(*(Message(f"{n}", "a.b", bytes(200_000)) for n in range(3)))  # four grants each
+        await eventually(lambda: len(payloads(other)) == 3, "the other trigger's")
+        while not payloads(came):  # what made it ready may wait before them
+            already = len(came)
+            ends.broker.grant(0, 1)
+            await eventually(lambda: len(came) > already, "the next one")  # noqa: B023  (awaited in its turn)
+        for count, there in ((3, 1), (1, 2), (3, 2), (1, 3)):
+            ends.broker.grant(0, count)
+            await eventually(lambda: len(payloads(came)) >= there, "what was granted")  # noqa: B023
+            await asyncio.sleep(0.05)  # for what must not come
+            assert len(payloads(came)) == there
+
     async def test_grants_that_were_not_used_remain(self, ends: Ends) -> None:
         came = ends.trigger(0, "a.b", granted=1000)
         ends.broker.grant(0, 1)

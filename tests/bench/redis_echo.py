@@ -24,7 +24,7 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 
-from farm.brokers.redis_groups import READ_LIMIT
+from farm.brokers.redis_reading import READ_LIMIT
 from tests.bench import farms
 from tests.bench.machine import quietest
 from tests.bench.ratios import Ratio, ratio

@@ -64,6 +64,22 @@ def test_bytes_are_bounded_too() -> None:
     assert (len(desk.backlog), desk.counters.dropped) == (3, 2)
 
 
+def test_a_heavy_message_takes_a_grant_for_each_64_kib_it_weighs() -> None:
+    desk = Desk(limit_bytes=64 << 20)
+    desk.backlog.grant(0, 30)
+    desk.put(0, 5, payload=bytes(1 << 20))  # and a subject: 17 grants
+    assert (desk.came(), desk.backlog.waiting_for(0)) == (["0", "1"], 3)
+    desk.backlog.grant(0, 4)
+    assert desk.came() == ["0", "1"], "the second one took four more than were left"
+    desk.backlog.grant(0, 18)
+    assert desk.came() == ["0", "1", "2", "3"]
+    desk.put(5, 6)
+    desk.backlog.grant(0, 33)
+    assert (desk.came()[4:], desk.backlog.waiting_for(0)) == (["4"], 1)
+    desk.backlog.grant(0, 1)
+    assert desk.backlog.waiting_for(0) == 0
+
+
 def test_what_was_released_comes_first() -> None:
     desk = Desk()
     desk.backlog.grant(0, 2)

@@ -90,6 +90,34 @@ def test_what_is_granted_has_room_always() -> None:
     assert len(came) == 5
 
 
+def test_a_heavy_message_takes_a_grant_for_each_64_kib_it_weighs() -> None:
+    desk, place = Desk(), Place()
+    came: list[Delivery] = []
+    desk.join(place, 0, came.extend)
+    desk.grant(0, 18)
+    put(desk, place, *[bytes(1 << 20)] * 5)  # and a subject: 17 grants
+    assert (len(came), desk.waiting_for(0)) == (2, 3)
+    desk.grant(0, 16)
+    assert len(came) == 2, "the second one took sixteen more than were left"
+    desk.grant(0, 18)
+    assert (len(came), desk.waiting_for(0)) == (4, 1)
+
+
+def test_members_of_a_group_pay_for_what_each_was_handed() -> None:
+    desk, place = Desk(), Place()
+    came: dict[int, list[Delivery]] = {0: [], 1: []}
+    for trigger, some in came.items():
+        desk.join(place, trigger, some.extend)
+        desk.grant(trigger, 20)
+    put(desk, place, b"1", b"2", *[bytes(1 << 20)] * 4)
+    assert ([len(each) for each in came.values()], len(desk)) == ([3, 2], 1)
+    desk.grant(0, 13)
+    assert len(desk) == 1, "both together have none left"
+    desk.grant(1, 1)
+    assert len(desk) == 0
+    assert len(came[0]) + len(came[1]) == 6
+
+
 def test_what_is_put_back_comes_first() -> None:
     desk, place = Desk(), Place()
     came: list[Delivery] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -82,6 +83,24 @@ class TestConsumers:
         assert {one.deliveries for one in rest[300:]} == {1}
         await again.broker.close()
         await other.broker.close()
+
+    @pytest.mark.parametrize("granted", [0, 1000], ids=["new", "pending"])
+    async def test_of_heavy_entries_as_many_come_as_grants_of_64_kib_allow(
+        self, ends: Ends, server: RedisServer, home: Home, granted: int
+    ) -> None:
+        came = await subscribed(ends, granted=granted)
+        await ends.publish(*(Message(f"{n}", "a.b", bytes(200_000)) for n in range(60)))  # four grants each
+        await eventually(lambda: len(came) == (60 if granted else 0), "what was granted")
+        await ends.broker.close()
+        again = await Ends(streams(home, server.port)).start()
+        rest = again.trigger(0, "a.b", granted=100)
+        for there in (25, 50):
+            await eventually(lambda: len(payloads(rest)) >= there, "what was granted")  # noqa: B023  (in its turn)
+            await asyncio.sleep(0.05)  # for what must not come
+            assert len(payloads(rest)) == there
+            again.broker.grant(0, 100)
+        await eventually(lambda: len(payloads(rest)) == 60, "the rest")
+        await again.broker.close()
 
     def test_a_name_is_the_same_at_every_start_and_one_process_has_it(self, home: Home) -> None:
         first = Consumer(home, "shop")

@@ -22,6 +22,7 @@ class LinesBroker(Broker):
     """One `[brokers.NAME]` of type lines."""
 
     volatile = True  # what waits for a grant waits here, and nowhere else
+    weighs = True  # as everybody does who has a `Backlog`
 
     def __init__(self, spec: BrokerSpec, home: Home) -> None:
         super().__init__(spec.name)
