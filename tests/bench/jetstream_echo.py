@@ -268,7 +268,3 @@ def main(words: Sequence[str]) -> None:
 
     found = measure(FULL, lambda text: print(text, file=sys.stderr))
     print(found.tables[0].text())
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

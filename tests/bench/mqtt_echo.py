@@ -4,7 +4,6 @@
     farm          a Python guest, 2 workers
 Each with MQTT 5 and with 3.1.1. The feeder is this process: packets made once, answers counted by their topic, so that
 it is no part of the figure. The server keeps nothing on the disk and has no Nagle, so that nobody waits for either.
-Run: python -m tests.bench.mqtt_echo
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tests.bench import farms
 from tests.bench.feeder import BLOCK, PATIENCE_S, Feeder, Stand
 from tests.bench.machine import quietest
 from tests.bench.ratios import Ratio, ratio
-from tests.bench.report import FULL, Effort, Report, Row, Say, Table
+from tests.bench.report import Effort, Report, Row, Say, Table
 from tests.servers import Mosquitto
 
 PAYLOAD: Final = b"x" * 100
@@ -131,13 +130,3 @@ def _ratios(rates: dict[str, list[float]]) -> list[Ratio]:
         ratio(f"mqtt {shown}, Python guest: farm / bare paho", "higher", rates[f"farm{last}"], rates[f"bare{last}"])
         for last, shown in (("5", "5"), ("3", "3.1.1"))
     ]
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    for table in measure(FULL, _print).tables:
-        _print(table.text())

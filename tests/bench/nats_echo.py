@@ -129,10 +129,3 @@ def _ratios(rates: dict[str, list[float]]) -> list[Ratio]:
         for name, shown in (("bare", "bare nats-py"), ("faststream", "FastStream"))
         if name in rates
     ]
-
-
-if __name__ == "__main__":
-    from tests.bench.report import FULL
-
-    found = measure(FULL, lambda text: print(text, file=sys.stderr))
-    print(found.tables[0].text())

@@ -5,13 +5,11 @@
     farm             a Python guest, 2 workers
 All read as many entries at once as farm does. The server makes the input itself, in one step, so that nobody waits for
 it, and keeps nothing on the disk. The ratio is to the first: farm is an asyncio program too.
-Run: python -m tests.bench.redis_echo
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +26,7 @@ from farm.brokers.redis_reading import READ_LIMIT
 from tests.bench import farms
 from tests.bench.machine import quietest
 from tests.bench.ratios import Ratio, ratio
-from tests.bench.report import FULL, Effort, Report, Row, Say, Table
+from tests.bench.report import Effort, Report, Row, Say, Table
 from tests.servers import RedisServer
 
 PAYLOAD: Final = b"x" * 100
@@ -193,13 +191,3 @@ def _rows(rates: dict[str, list[float]]) -> list[Row]:
 
 def _ratios(rates: dict[str, list[float]]) -> list[Ratio]:
     return [ratio("redis, Python guest, 2 workers: farm / bare redis-py", "higher", rates["farm"], rates["bare"])]
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    for table in measure(FULL, _print).tables:
-        _print(table.text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tests.bench import codec, jetstream_echo, latency, link, memory, nats_echo, path, redis_echo, startup
+from tests.bench import codec, jetstream_echo, latency, link, memory, mqtt_echo, nats_echo, path, redis_echo, startup
 from tests.bench.report import Effort, Report, Say, Table
 from tests.servers import find
 
@@ -33,6 +33,7 @@ SECTIONS: Final[dict[str, Measure]] = {
     "nats": _with("nats-server", "nats", nats_echo.measure),
     "jetstream": _with("nats-server", "jetstream", jetstream_echo.measure),
     "redis": _with("redis-server", "redis", redis_echo.measure),
+    "mqtt": _with("mosquitto", "mqtt", mqtt_echo.measure),
 }
 # What the gate compares: those that need nothing but farm.
 GATED: Final[tuple[str, ...]] = ("codec", "link", "path", "latency", "startup", "memory")
