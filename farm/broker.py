@@ -148,7 +148,7 @@ class Broker(ABC):
     fault: why it is not up, one line without secrets or userinfo; empty while it is.
     """
 
-    volatile: ClassVar[bool] = False
+    volatile: bool = False
     weighs: ClassVar[bool] = False
     commits: ClassVar[bool] = False
     counts: ClassVar[bool] = False

@@ -55,15 +55,11 @@ class MqttBroker(Broker):
 
     weighs = True
 
-    def __new__(cls, spec: BrokerSpec, home: Home) -> MqttBroker:  # noqa: PYI034  (one of two classes)
-        """With QoS 0 what has come is nowhere else."""
-        assert isinstance(spec, MqttSpec)
-        return object.__new__(cls if spec.qos else _Unkept)
-
     def __init__(self, spec: BrokerSpec, home: Home) -> None:
         super().__init__(spec.name)
         assert isinstance(spec, MqttSpec)
         five = spec.version == "5"
+        self.volatile = spec.qos == 0  # then what has come is nowhere else
         self.grammar = spec.grammar
         self._spec: Final = spec
         self._home: Final = home
@@ -307,12 +303,6 @@ class MqttBroker(Broker):
             log.get().info("a session of an earlier life is still there", broker=self.name, why=str(error))
         else:
             self._record.forget(name)
-
-
-class _Unkept(MqttBroker):
-    """With QoS 0."""
-
-    volatile = True
 
 
 def _queue_name(topic_filter: str, group: str) -> str:
