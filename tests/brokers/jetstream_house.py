@@ -1,13 +1,18 @@
-"""Brokers of type jetstream on a server of the test's own, and what to wait for."""
+"""Brokers of type jetstream on a server of the test's own, and what to wait for.
+
+Fixtures: a file of tests names those it wants: `server = jetstream_house.server`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nats
+import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
@@ -17,6 +22,21 @@ from farm.testing.rig import Ends, eventually, home_of
 from tests.servers import NatsServer
 
 LETTERS = StreamConfig(name="letters", subjects=["farm.dlq.>"])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    made = NatsServer(tmp_path / "server", jetstream=True)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def client(server: NatsServer) -> AsyncIterator[Client]:
+    made = await nats.connect(f"nats://127.0.0.1:{server.port}")
+    yield made
+    await made.close()
 
 
 def spec_of(server: NatsServer, **keys: Any) -> JetStreamSpec:

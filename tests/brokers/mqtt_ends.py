@@ -1,18 +1,30 @@
-"""Brokers and plain clients for tests of MQTT."""
+"""Brokers and plain clients for tests of MQTT, and the fixture of their server: `server = mqtt_ends.server`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from farm.broker import Home
 from farm.brokers.mqtt import MqttBroker
 from farm.brokers.options.mqtt import MqttSpec
 from farm.testing.rig import Ends
-from tests.contract.mqtt_rig import PlainClient
+from tests.contract.mqtt_rig import KEPT, PlainClient
+from tests.servers import Mosquitto
 
 VERSIONS = ("5", "3.1.1")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Mosquitto]:
+    made = Mosquitto(tmp_path / "server", KEPT)
+    made.start()
+    yield made
+    made.stop()
 
 
 def spec_of(port: int, **keys: Any) -> MqttSpec:

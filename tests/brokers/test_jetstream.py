@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DiscardPolicy, StreamConfig
@@ -19,23 +17,11 @@ from farm.brokers.options.nats import JetStreamSpec
 from farm.errors import BrokerFull, InputError, PayloadTooLarge
 from farm.message import Message
 from farm.testing.rig import eventually, numbered, payloads
+from tests.brokers import jetstream_house
 from tests.brokers.jetstream_house import LETTERS, down, running, stream_of, up
 from tests.servers import NatsServer
 
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", jetstream=True)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def client(server: NatsServer) -> AsyncIterator[Client]:
-    client = await nats.connect(f"nats://127.0.0.1:{server.port}")
-    yield client
-    await client.close()
+server, client = jetstream_house.server, jetstream_house.client
 
 
 # Publishing

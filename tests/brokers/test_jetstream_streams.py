@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import nats
-import pytest
 from nats.aio.client import Client
 from nats.js.api import RetentionPolicy, StreamConfig
 
@@ -16,23 +13,11 @@ from farm.brokers.jetstream_streams import DEAD_LETTERS_STREAM
 from farm.errors import BrokerUnavailable
 from farm.message import Message
 from farm.testing.rig import eventually, numbered, payloads
+from tests.brokers import jetstream_house
 from tests.brokers.jetstream_house import LETTERS, down, running, stream_of, up
 from tests.servers import NatsServer
 
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", jetstream=True)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def client(server: NatsServer) -> AsyncIterator[Client]:
-    client = await nats.connect(f"nats://127.0.0.1:{server.port}")
-    yield client
-    await client.close()
+server, client = jetstream_house.server, jetstream_house.client
 
 
 async def test_a_stream_takes_in_what_the_triggers_listen_to(

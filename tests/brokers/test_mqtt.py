@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,12 @@ from farm.brokers.mqtt import MqttBroker
 from farm.brokers.options.mqtt import WillSpec
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, home_of, payloads
+from tests.brokers import mqtt_ends
 from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, held_by, spec_of
-from tests.contract.mqtt_rig import KEPT, PlainClient
+from tests.contract.mqtt_rig import PlainClient
 from tests.servers import Mosquitto
 
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Mosquitto]:
-    made = Mosquitto(tmp_path / "server", KEPT)
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_of(tmp_path / "home")
+server = mqtt_ends.server
 
 
 # What a message carries

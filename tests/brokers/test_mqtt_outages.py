@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,14 @@ import structlog
 from farm.broker import Delivery, Home, Published
 from farm.errors import BrokerUnavailable
 from farm.message import Message
-from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
+from farm.testing.rig import Ends, eventually, numbered, payloads
+from tests.brokers import mqtt_ends
 from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, held_by, spec_of
-from tests.contract.mqtt_rig import KEPT
 from tests.servers import Mosquitto
 
+server = mqtt_ends.server
+
 WAIT_S = 15.0
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Mosquitto]:
-    made = Mosquitto(tmp_path / "server", KEPT)
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_of(tmp_path / "home")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

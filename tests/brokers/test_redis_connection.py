@@ -17,6 +17,7 @@ from farm.errors import Problem, SourceMissing
 from farm.message import Message
 from farm.spec import Secret, TlsSpec
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
+from tests.brokers import redis_house
 from tests.brokers.nats_keys import Certificates, certificates
 from tests.brokers.redis_servers import (
     ClusterNode,
@@ -32,26 +33,15 @@ from tests.brokers.redis_servers import (
 from tests.servers import RedisServer
 from tests.sources import ROOT
 
+server = redis_house.server
+
 Make = Callable[..., Broker]
 DOCS = ROOT / "docs" / "brokers.md"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_of(tmp_path / "home")
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path / "server")
-    made.start()
-    yield made
-    made.stop()
 
 
 async def fault_of(broker: Broker) -> str:

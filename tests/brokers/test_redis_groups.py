@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,53 +15,12 @@ from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_scripts import TAKE
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
+from tests.brokers import redis_house
+from tests.brokers.redis_house import STREAM, pending, subscribed
 from tests.brokers.redis_servers import plain, streams
 from tests.servers import RedisServer
 
-STREAM = "farm:{a.b}:stream:farm-0-0-a-b"
-QUEUE = "farm:{a.b}:stream:g-a-b"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path / "server")
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Any]:
-    made = plain(server.port)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_of(tmp_path / "home")
-
-
-@pytest.fixture
-async def ends(server: RedisServer, home: Home) -> AsyncIterator[Ends]:
-    made = await Ends(streams(home, server.port)).start()
-    yield made
-    await made.broker.close()
-
-
-async def subscribed(ends: Ends, granted: int = 1000, group: str = "") -> list[Delivery]:
-    """A trigger on a.b whose stream is there; nothing has come yet."""
-    came = ends.trigger(0, "a.b", granted=1, group=group)
-    await ends.ready("a.b", came)
-    ends.broker.grant(0, granted)
-    ends.broker.settle(list(came))
-    del came[:]
-    return came
-
-
-def pending(client: Any, key: str = STREAM) -> int:
-    found: Any = client.xpending(key, "farm")
-    return found["pending"]
+server, client, ends = redis_house.server, redis_house.client, redis_house.streams
 
 
 class TestConsumers:

@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from farm.broker import Home, Published
 from farm.brokers import backlog
 from farm.errors import BrokerUnavailable
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
-from tests.brokers.redis_servers import plain, pubsub
+from tests.brokers import redis_house
+from tests.brokers.redis_servers import pubsub
 from tests.servers import RedisServer
 
+server, client, ends = redis_house.server, redis_house.client, redis_house.pubsub
+
 QUEUE = "farm:{q.b}:queue:g-q-b"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path / "server")
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Any]:
-    made = plain(server.port)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_of(tmp_path / "home")
-
-
-@pytest.fixture
-async def ends(server: RedisServer, home: Home) -> AsyncIterator[Ends]:
-    made = await Ends(pubsub(home, server.port)).start()
-    yield made
-    await made.broker.close()
 
 
 async def test_the_real_channel_comes_and_not_the_pattern(ends: Ends, client: Any) -> None:

@@ -5,27 +5,20 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
 
 from farm.broker import Delivery, Published
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, home_of, payloads
+from tests.brokers import redis_house
 from tests.brokers.redis_servers import pubsub, streams
 from tests.servers import RedisServer
 
+server = redis_house.server
+
 RESTARTS = 5
 AWAY_S = 0.3
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path / "server")
-    made.start()
-    yield made
-    made.stop()
 
 
 class Load:

@@ -24,9 +24,12 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from farm.testing.rig import eventually
+from tests.brokers import jetstream_house
 from tests.guests import wat
 from tests.servers import NatsServer
 from tests.system.family import Family, family, wait_until
+
+server = jetstream_house.server
 
 MANIFEST = """
 [app]
@@ -54,14 +57,6 @@ AT_ONCE = 50
 
 def manifest(server: NatsServer, ack_wait: str = "2s") -> str:
     return MANIFEST.format(ack_wait=ack_wait, port=server.port)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[NatsServer]:
-    made = NatsServer(tmp_path / "server", jetstream=True)
-    made.start()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

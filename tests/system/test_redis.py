@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.brokers.redis_servers import plain
+from tests.brokers import redis_house
 from tests.conftest import RequireProgram
 from tests.guests import wat
 from tests.servers import RedisServer, free_port
 from tests.system.family import Family, family, run_farm, wait_until
+
+server, client = redis_house.server, redis_house.client
 
 MANIFEST = """
 [app]
@@ -40,21 +42,6 @@ COUNT = 300
 
 def manifest(port: int, type_name: str, name: str = "redis", keys: str = "") -> str:
     return MANIFEST.format(port=port, type=type_name, name=name, keys=keys)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    made = RedisServer(tmp_path / "server")
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Any]:
-    made = plain(server.port)
-    yield made
-    made.close()
 
 
 class Cli:
