@@ -33,8 +33,8 @@ from farm.broker import (
     Subscription,
 )
 from farm.brokers.headers import ID
-from farm.brokers.jetstream_api import ApiFault, JetStreamApi
-from farm.brokers.jetstream_consumer import Consumer, message_of
+from farm.brokers.jetstream_api import ApiFault, JetStreamApi, Stream
+from farm.brokers.jetstream_consumer import ACK_PREFIX, Consumer, message_of
 from farm.brokers.jetstream_embedded import Embedded
 from farm.brokers.jetstream_publishes import Publishes
 from farm.brokers.jetstream_streams import Streams
@@ -76,11 +76,12 @@ class JetStreamBroker(Broker):
         self._requests: Final = Requests(connection)
         self._streams: Final = Streams(JetStreamApi(self._requests), spec, home.app)
         self._matches: Final = Matches(self.grammar)
-        self._publishes: Final = Publishes(connection, self._matches, self._want_turn, self._doubt)
+        self._publishes: Final = Publishes(spec.name, connection, self._matches, self._want_turn, self._doubt)
         self._consumers: Final[dict[int, Consumer]] = {}
         self._listeners = 0
         self._doubts: Final[set[str]] = set()
         self._turn_wanted = self._arranged = self._gone = self._closed = False
+        self._mute = False  # on this connection nothing can be acknowledged
         self._starting = True
         self._lease_s: Final = spec.ack_wait_s / LEASE_PARTS
         self._tick_s: Final = min(TICK_S, self._lease_s / 2)
@@ -246,6 +247,7 @@ class JetStreamBroker(Broker):
     # The server, its streams and consumers
 
     def _heard_state(self, state: BrokerState, fault: str) -> None:
+        self._mute = False
         if state == "up":
             self.payload_limit_bytes = self._connection.payload_limit_bytes
             self._want_arranged()
@@ -260,7 +262,13 @@ class JetStreamBroker(Broker):
         self._became("down", fault)
 
     def _heard_denied(self, what: str, subject: str) -> None:
-        log.get().warning("a NATS server permits us not all", broker=self.name, what=what, subject=subject)
+        """Whoever published, or asked the API, hears it; that nothing can be acknowledged, nobody else would say."""
+        if what != "publish":
+            log.get().warning("a NATS server does not let us listen", broker=self.name, subject=subject)
+        elif subject.encode().startswith(ACK_PREFIX):
+            self._mute = True
+        else:
+            self._publishes.deny(subject)
 
     def _want_arranged(self) -> None:
         self._arranged = False
@@ -303,14 +311,25 @@ class JetStreamBroker(Broker):
         placed = await self._streams.arrange(topics)
         for consumer in consumers:
             stream = placed[consumer.subscription.topic]
-            if not (consumer.placed and consumer.is_on(stream)):
-                start = consumer.start if consumer.is_on(stream) else 0
+            was_on, same = consumer.was_on, consumer.is_on(stream)
+            if not (consumer.placed and same):
+                start = consumer.start if same else 0
                 made = await self._streams.place(consumer.subscription, stream, start)
                 consumer.place(stream, start if made else 0)
+                if was_on is not None and (not same or (made and not stream.keeps)):
+                    self._miss(consumer, was_on, "consumer" if same else "stream")
+
+    def _miss(self, consumer: Consumer, stream: Stream, what: str) -> None:
+        """A consumer or a stream was deleted under us: nobody knows what was in it."""
+        self.counters.gaps += 1
+        event, name = f"a {what} was gone from the server, with what waited in it", consumer.subscription.durable
+        log.get().warning(event, broker=self.name, stream=stream.name, consumer=name)
 
     def _say(self) -> None:
         """What state this is in, once all is in place."""
         fault = self._embedded.fault if self._embedded is not None else ""
+        if not fault and self._mute:
+            fault = f"{self._streams.at}: the server does not let us acknowledge: permit publishes to $JS.ACK.>"
         if not fault and self._publishes.silent:
             fault = f"{self._streams.at}: JetStream confirms nothing of what is published"
         self._became("down" if fault else "up", fault)

@@ -68,6 +68,11 @@ class Stream(msgspec.Struct, frozen=True):
         return MADE_BY in (self.config.get("metadata") or {})
 
     @property
+    def keeps(self) -> bool:
+        """Whether it keeps what no consumer is for."""
+        return self.config.get("retention") == "limits"
+
+    @property
     def token(self) -> str:
         """When it was made, short."""
         return f"{int(re.sub(r'[^0-9]', '', self.created) or '0'):x}"

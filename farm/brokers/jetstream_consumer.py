@@ -137,6 +137,11 @@ class Consumer:
         self.placed = False
         self._pulls.forget()
 
+    @property
+    def was_on(self) -> Stream | None:
+        """The stream that it was placed on last."""
+        return self._stream
+
     def is_on(self, stream: Stream) -> bool:
         """Whether it was placed on this stream, and not on another of its name."""
         return self._stream is not None and self._stream.created == stream.created

@@ -19,7 +19,15 @@ from farm.brokers.headers import to_headers
 from farm.brokers.jetstream_api import Refusal
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_protocol import Raw, encode_headers, status_of
-from farm.errors import BrokerFull, BrokerUnavailable, InputError, PayloadTooLarge, Problem, printable
+from farm.errors import (
+    BrokerFull,
+    BrokerUnavailable,
+    InputError,
+    NotPermitted,
+    PayloadTooLarge,
+    Problem,
+    printable,
+)
 from farm.message import Message
 from farm.subject import INBOX
 
@@ -61,17 +69,20 @@ class Publishes:
     """Of one connection.
 
     Args:
+      name: the broker's.
       wanted: asks for a turn, in which `finish` is called.
       doubt: is given a subject of which nobody says whether a stream takes it in; `settle_doubt` is to follow.
     """
 
     def __init__(
         self,
+        name: str,
         connection: NatsConnection,
         matches: Matches,
         wanted: Callable[[], None],
         doubt: Callable[[str], None],
     ) -> None:
+        self._name: Final = name
         self._connection: Final = connection
         self._of: Final = matches.of
         self._wanted: Final = wanted
@@ -159,10 +170,18 @@ class Publishes:
         if taken:
             answer = BrokerUnavailable(Problem("the broker confirmed nothing", why=f"no stream answers on {subject!r}"))
         else:
-            answer = InputError(Problem(f"no stream takes in {subject!r}", todo="Add it to `subjects` of the broker"))
+            todo = "Add it to `subjects` of the broker"
+            answer = InputError(Problem(f"no stream takes in {subject!r}", self._name, todo=todo))
         for number, batch in list(self._open.items()):
             if batch.messages[number - batch.first].subject == subject and (not taken or number in self._unheard):
                 self._answer(batch, number, answer)
+
+    def deny(self, subject: str) -> None:
+        """The server does not let us publish to this subject."""
+        denied = NotPermitted(Problem(f"cannot publish to {subject!r}", self._name, "the server does not permit it"))
+        for number, batch in list(self._open.items()):
+            if batch.messages[number - batch.first].subject == subject:
+                self._answer(batch, number, denied)
 
     def _heard(self, raws: list[Raw]) -> None:
         opened, cut, of, decode = self._open, self._cut, self._of, _DECODER.decode

@@ -14,8 +14,9 @@ from nats.js.errors import NotFoundError
 from farm.broker import Delivery, Published, Subscription
 from farm.brokers import jetstream_consumer, jetstream_pulls
 from farm.brokers.options.nats import JetStreamSpec
-from farm.errors import BrokerFull, InputError, PayloadTooLarge
+from farm.errors import BrokerFull, InputError, NotPermitted, PayloadTooLarge
 from farm.message import Message
+from farm.spec import Secret
 from farm.testing.rig import eventually, numbered, payloads
 from tests.brokers import jetstream_house
 from tests.brokers.jetstream_house import LETTERS, down, running, stream_of, up
@@ -33,9 +34,41 @@ async def test_a_subject_that_no_stream_takes_in_is_refused_for_good(server: Nat
         heard, _ = ends.listener("nowhere.>")  # somebody hears it, and yet nobody keeps it
         answers = await ends.publish(Message("1", "nowhere.a", b"x"), Message("2", "a.b", b"y"))
         assert isinstance(answers[0], InputError)
-        assert "no stream takes in 'nowhere.a'" in str(answers[0])
+        assert str(answers[0]) == "no stream takes in 'nowhere.a' (js). Add it to `subjects` of the broker"
         assert isinstance(answers[1], Published)
         assert payloads(heard) == [b"x"]
+
+
+async def test_what_the_server_does_not_permit_is_refused_for_good_and_its_neighbours_are_not(tmp_path: Path) -> None:
+    server, keys = limited(tmp_path, "secret.>")
+    async with running(server, tmp_path, subjects=("a.b", "secret.>"), **keys) as ends:
+        await up(ends)
+        answers = await ends.publish(Message("1", "a.b", b""), Message("2", "secret.x", b""), Message("3", "a.b", b""))
+        assert [type(answer) for answer in answers] == [Published, NotPermitted, Published]
+        assert str(answers[1]) == "cannot publish to 'secret.x' (js): the server does not permit it"
+        assert ends.broker.state == "up"
+    server.stop()
+
+
+async def test_where_nothing_can_be_acknowledged_the_broker_is_down(tmp_path: Path) -> None:
+    server, keys = limited(tmp_path, "$JS.ACK.>")
+    async with running(server, tmp_path, **keys) as ends:
+        came = ends.trigger(0, "a.b", granted=100)
+        await ends.ready("a.b", came)
+        ends.broker.settle(came)
+        await down(ends, "the server does not let us acknowledge: permit publishes to $JS.ACK.>")
+    server.stop()
+
+
+def limited(folder: Path, denied: str) -> tuple[NatsServer, dict[str, Any]]:
+    """A server that lets nobody publish to these subjects, and the keys for it."""
+    user = f'user: u, password: p, permissions: {{ publish: {{ deny: "{denied}" }} }}'
+    server = NatsServer(folder / "limited", f"authorization {{ users: [ {{ {user} }} ] }}", jetstream=True)
+    server.start()
+    password = folder / "password"
+    password.write_text("p")
+    password.chmod(0o600)
+    return server, {"user": "u", "password": Secret(file=password)}
 
 
 async def test_an_answer_to_an_inbox_needs_no_stream(server: NatsServer, client: Client, tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ async def test_a_deleted_stream_of_ours_is_made_again(server: NatsServer, client
         await eventually(lambda: payloads(came) == [b"0", b"1", b"2"], "what came later")
         assert len({one.source_id for one in [*held, *came]}) == len(held) + len(came)
         await up(ends)
+        assert ends.broker.counters.gaps == 1  # what was in it is gone
 
 
 async def test_a_deleted_stream_of_somebody_else_is_one_line(
@@ -191,3 +192,19 @@ async def test_a_deleted_consumer_is_made_again_and_nothing_comes_twice(
         await ends.publish(Message("mark", "a.b", b"mark"))
         await eventually(lambda: b"mark" in payloads(came), "the mark")
         assert payloads(came) == [*(f"{n}".encode() for n in range(20)), b"mark"]
+        assert ends.broker.counters.gaps == 0  # the stream has kept all of it
+
+
+async def test_what_a_deleted_consumer_was_to_get_of_a_stream_of_interest_is_a_gap(
+    server: NatsServer, client: Client, tmp_path: Path
+) -> None:
+    async with running(server, tmp_path) as ends:
+        came = ends.trigger(0, "a.b", granted=1000)
+        await ends.ready("a.b", came)
+        assert ends.broker.counters.gaps == 0
+        name = (await client.jetstream().consumers_info("under-test"))[0].name
+        await client.jetstream().delete_consumer("under-test", name)
+        await eventually(lambda: ends.broker.counters.gaps == 1, "a gap")
+        del came[:]
+        await ends.ready("a.b", came)
+        await up(ends)
