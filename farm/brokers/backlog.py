@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from farm.broker import LIGHT_BYTES, BrokerCounters, Delivery, OnDeliveries, grants_of
+from farm.brokers.grants import take
 from farm.message import Message
 
 COUNT_LIMIT: Final = 10_000
@@ -67,12 +68,7 @@ class Backlog:
     def grant(self, trigger: int, count: int) -> None:
         """Allow `count` more; what waits is handed over at once."""
         queue = self._queues[trigger]
-        queue.granted += count
-        deliveries: list[Delivery] = []
-        while queue.granted > 0 and queue.waiting:
-            delivery = queue.waiting.popleft()
-            queue.granted -= grants_of(delivery.message)
-            deliveries.append(delivery)
+        deliveries, queue.granted = take(queue.waiting, queue.granted + count)
         if not deliveries:
             return
         self._count -= len(deliveries)

@@ -28,6 +28,7 @@ from farm.broker import (
     Subscription,
     grants_of,
 )
+from farm.brokers.grants import Member, share, take
 from farm.errors import BrokerFull, Problem
 from farm.message import Message
 from farm.spec import BrokerSpec
@@ -55,42 +56,18 @@ class _Queue:
 class _Group(_Queue):
     """The queue of several triggers with the same topic and group: any of them that has grants will do.
 
-    trigger: of the first member; granted: of all members together.
+    trigger: of the first member; granted: of all members together; line: the members, whose turn it is first.
     """
 
-    __slots__ = ("members",)
+    __slots__ = ("line", "members")
 
     def __init__(self, trigger: int, matches: Matcher) -> None:
         super().__init__(trigger, matches, self._share)
-        self.members: dict[int, _Member] = {}
+        self.members: dict[int, Member] = {}
+        self.line: list[Member] = []
 
     def _share(self, deliveries: list[Delivery]) -> None:
-        """Hand each to a member, as evenly as their grants allow; whoever was handed most lately comes last."""
-        place = 0
-        ready = [member for member in self.members.values() if member.granted > 0]
-        while place < len(deliveries):
-            part = -(-(len(deliveries) - place) // len(ready))
-            member = ready.pop(0)
-            some = deliveries[place : place + min(part, member.granted)]
-            place += len(some)
-            for delivery in some:
-                delivery.trigger = member.trigger
-            member.granted -= sum(grants_of(delivery.message) for delivery in some)
-            if member.granted > 0:
-                ready.append(member)
-            self.members[member.trigger] = self.members.pop(member.trigger)
-            member.on_deliveries(some)
-
-
-class _Member:
-    """granted: what it may still be handed, of the group's."""
-
-    __slots__ = ("granted", "on_deliveries", "trigger")
-
-    def __init__(self, trigger: int, on_deliveries: OnDeliveries) -> None:
-        self.trigger = trigger
-        self.on_deliveries = on_deliveries
-        self.granted = 0
+        share(self.line, deliveries)
 
 
 class _Listener:
@@ -157,7 +134,8 @@ class MemoryBroker(Broker):
         matches = compile_filter(subscription.topic, self.grammar)
         if subscription.group:
             group = self._groups.setdefault(key, _Group(trigger, matches))
-            group.members[trigger] = _Member(trigger, on_deliveries)
+            member = group.members[trigger] = Member(trigger, on_deliveries)
+            group.line.append(member)
             self._queues[trigger] = group
         else:
             self._queues[trigger] = _Queue(trigger, matches, on_deliveries)
@@ -168,12 +146,7 @@ class MemoryBroker(Broker):
         queue = self._queues[trigger]
         if isinstance(queue, _Group):
             queue.members[trigger].granted += count
-        queue.granted += count
-        deliveries: list[Delivery] = []
-        while queue.granted > 0 and queue.waiting:
-            delivery = queue.waiting.popleft()
-            queue.granted -= grants_of(delivery.message)
-            deliveries.append(delivery)
+        deliveries, queue.granted = take(queue.waiting, queue.granted + count)
         if not deliveries:
             return
         self._waiting_count -= len(deliveries)

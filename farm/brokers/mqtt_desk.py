@@ -13,19 +13,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from farm.broker import Delivery, OnDeliveries, grants_of
+from farm.brokers.grants import Member, share, take
 from farm.message import Message
 
 COUNT_LIMIT: Final = 10_000
 LIMIT_BYTES: Final = 64 << 20
-
-
-class _Member:
-    __slots__ = ("granted", "on_deliveries", "trigger")
-
-    def __init__(self, trigger: int, on_deliveries: OnDeliveries) -> None:
-        self.trigger = trigger
-        self.on_deliveries = on_deliveries
-        self.granted = 0
 
 
 class Place:
@@ -36,8 +28,8 @@ class Place:
     __slots__ = ("first", "granted", "members", "ready", "waiting")
 
     def __init__(self) -> None:
-        self.first: _Member | None = None
-        self.members: list[_Member] = []
+        self.first: Member | None = None
+        self.members: list[Member] = []
         self.granted = 0
         self.ready: list[Delivery] = []
         self.waiting: deque[Delivery] = deque()
@@ -49,7 +41,7 @@ class Desk:
     def __init__(self, limit: int = COUNT_LIMIT, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit: Final = limit
         self._limit_bytes: Final = limit_bytes
-        self._places: Final[dict[int, tuple[Place, _Member]]] = {}
+        self._places: Final[dict[int, tuple[Place, Member]]] = {}
         self._touched: list[Place] = []
         self._count = self._size_bytes = 0
 
@@ -63,7 +55,7 @@ class Desk:
 
     def join(self, place: Place, trigger: int, on_deliveries: OnDeliveries) -> None:
         """A trigger gets of what comes to this place."""
-        member = _Member(trigger, on_deliveries)
+        member = Member(trigger, on_deliveries)
         place.members.append(member)
         place.first = place.first or member
         self._places[trigger] = place, member
@@ -76,7 +68,8 @@ class Desk:
     def put(self, place: Place, message: Message, token: object) -> bool:
         """A message has come for a place; False: there is no room for it."""
         if place.granted > 0:
-            self._make_ready(place, Delivery(place.members[0].trigger, message, token))
+            place.granted -= grants_of(message)
+            self._make_ready(place, [Delivery(place.members[0].trigger, message, token)])
             return True
         size_bytes = message.size_bytes
         if self._count >= self._limit or self._size_bytes + size_bytes > self._limit_bytes:
@@ -95,18 +88,18 @@ class Desk:
                 place.members[0].granted = place.granted
                 place.members[0].on_deliveries(deliveries)
             else:
-                _share(place.members, deliveries)
+                share(place.members, deliveries)
 
     def grant(self, trigger: int, count: int) -> None:
         """Allow this trigger so many more; what waits is handed over at once."""
         place, member = self._places[trigger]
         member.granted += count
         place.granted += count
-        while place.waiting and place.granted > 0:
-            delivery = place.waiting.popleft()
-            self._count -= 1
-            self._size_bytes -= delivery.message.size_bytes
-            self._make_ready(place, delivery)
+        deliveries, place.granted = take(place.waiting, place.granted)
+        if deliveries:
+            self._count -= len(deliveries)
+            self._size_bytes -= sum(delivery.message.size_bytes for delivery in deliveries)
+            self._make_ready(place, deliveries)
         self.hand_over()
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -116,11 +109,10 @@ class Desk:
             self._size_bytes += delivery.message.size_bytes
         self._count += len(deliveries)
 
-    def _make_ready(self, place: Place, delivery: Delivery) -> None:
+    def _make_ready(self, place: Place, deliveries: list[Delivery]) -> None:
         if not place.ready:
             self._touched.append(place)
-        place.ready.append(delivery)
-        place.granted -= grants_of(delivery.message)
+        place.ready += deliveries
 
     def clear(self) -> int:
         """Forget all that waits; how many had no token: nobody else has these."""
@@ -130,29 +122,3 @@ class Desk:
             place.waiting.clear()
         self._count = self._size_bytes = 0
         return lost
-
-
-def _share(members: list[_Member], deliveries: list[Delivery]) -> None:
-    """Hand each to a member, as evenly as their grants allow; who was handed some is then the last in line."""
-    start = 0
-    parts: dict[_Member, list[Delivery]] = {}
-    while start < len(deliveries):
-        ready = sorted((member for member in members if member.granted > 0), key=_granted)  # who is short of them first
-        assert ready, "no more is handed over than was granted"
-        for place, member in enumerate(ready):
-            end = start + -(-(len(deliveries) - start) // (len(ready) - place))
-            while start < end and member.granted > 0:
-                delivery = deliveries[start]
-                delivery.trigger = member.trigger
-                member.granted -= grants_of(delivery.message)
-                parts.setdefault(member, []).append(delivery)
-                start += 1
-    for member in parts:
-        members.remove(member)
-        members.append(member)
-    for member, some in parts.items():  # last: who is handed something may grant more at once
-        member.on_deliveries(some)
-
-
-def _granted(member: _Member) -> int:
-    return member.granted
