@@ -16,7 +16,7 @@ from sanic.request import Request
 from sanic.response import HTTPResponse
 
 from farm import log
-from farm.errors import FarmError, InvalidSubject, NotPermitted, PayloadTooLarge, printable
+from farm.errors import FarmError, InputError, InvalidSubject, NotPermitted, PayloadTooLarge, printable
 
 RETRY_AFTER_S: Final = 1
 TYPE: Final = "application/problem+json"
@@ -56,10 +56,15 @@ def body(status: int, code: str, detail: str) -> bytes:
 
 
 def problem_of(error: FarmError) -> HttpProblem:
-    """A refusal of farm's, as HTTP says it: 503 for what may work later, 500 for what should not have happened."""
+    """A refusal of farm's, as HTTP says it.
+
+    400 for what a server never takes, 503 for what may work later, 500 for what should not have happened.
+    """
     for kind, status in _STATUSES:
         if isinstance(error, kind):
             return HttpProblem(status, error.code, str(error))
+    if error.code == InputError.code:
+        return HttpProblem(400, "refused", str(error))
     if error.retry:
         return HttpProblem(503, error.code, str(error), {"Retry-After": str(RETRY_AFTER_S)})
     log.get().error("a publish failed", error=str(error), code=error.code)

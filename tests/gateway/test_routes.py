@@ -172,6 +172,13 @@ def test_what_ingest_does_not_permit_is_403(wire: Wire, ingest: StandIn) -> None
     assert wire.request("POST", "/publish/a", b"x").status == 403
 
 
+def test_what_a_server_will_never_take_is_400_with_its_reason(wire: Wire, ingest: StandIn) -> None:
+    ingest.refusal = ("usage", "no stream takes in 'a' (js)", False)
+    reply = wire.request("POST", "/publish/a", b"x")
+    assert (reply.status, reply.problem["code"]) == (400, "refused")
+    assert reply.problem["detail"] == "no stream takes in 'a' (js)"
+
+
 def test_a_refusal_nobody_foresaw_tells_a_client_nothing_more(wire: Wire, ingest: StandIn) -> None:
     ingest.refusal = ("internal", "a secret", False)
     reply = wire.request("POST", "/publish/a", b"x")
