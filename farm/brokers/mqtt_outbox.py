@@ -30,7 +30,17 @@ UNSENT_LIMIT_BYTES: Final = 16 << 20  # of QoS 0, which nobody confirms
 FIRST_NUMBER: Final = 0x4000  # paho counts its own packets from 1 (a few for each connection)
 
 _NOBODY, _NO = 0x10, 0x80  # reasons of MQTT 5: nobody has subscribed; 128 and up: no
-_NOT_ALLOWED, _BAD_NAME, _QUOTA, _BAD_PAYLOAD = 0x87, 0x90, 0x97, 0x99
+_NOT_ALLOWED, _BAD_NAME, _TOO_LARGE, _QUOTA, _BAD_PAYLOAD = 0x87, 0x90, 0x95, 0x97, 0x99
+_WORDS: Final = {
+    _NO: "unspecified error",
+    0x83: "implementation specific error",
+    _NOT_ALLOWED: "not authorized",
+    _BAD_NAME: "topic name invalid",
+    0x91: "packet identifier in use",
+    _TOO_LARGE: "packet too large",  # no reason of a PUBACK by the standard: mosquitto's, of its message_size_limit
+    _QUOTA: "quota exceeded",
+    _BAD_PAYLOAD: "payload format invalid",
+}
 
 Pack = Callable[[Message, int], bytes]
 
@@ -230,13 +240,13 @@ class Outbox:
             return replace(letter.published, receivers=0)
         if reason < _NO:
             return letter.published
-        why = ack.text or f"reason {reason:#x}"
+        why = ack.text or _WORDS.get(reason, f"reason {reason:#x}")
         problem = Problem(f"the server refuses {letter.message.subject!r}", where=self._name, why=why)
         if reason == _NOT_ALLOWED:
             return NotPermitted(problem)
         if reason == _BAD_NAME:
             return InvalidSubject(problem)
-        if reason == _BAD_PAYLOAD:
+        if reason in (_TOO_LARGE, _BAD_PAYLOAD):
             return InputError(problem)
         return BrokerFull(problem) if reason == _QUOTA else BrokerUnavailable(problem)
 

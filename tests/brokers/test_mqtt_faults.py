@@ -14,7 +14,7 @@ import pytest
 
 from farm.broker import Home, Published
 from farm.brokers.mqtt import MqttBroker
-from farm.errors import BrokerError, NotPermitted
+from farm.errors import BrokerError, InputError, NotPermitted
 from farm.message import Message
 from farm.secrets import Secrets
 from farm.spec import Secret, TlsSpec
@@ -132,6 +132,18 @@ async def test_a_publish_that_costs_the_connection_is_found_among_others(
             left = {n: message for n, message in left.items() if n not in done}
         assert isinstance(final.pop(25), NotPermitted)
         assert all(isinstance(answer, Published) for answer in final.values())
+
+
+async def test_what_is_too_large_for_a_server_that_did_not_say_so_is_refused_for_good(
+    make_server: MakeServer, home: Home
+) -> None:
+    server = make_server("allow_anonymous true\nmessage_size_limit 1000")
+    async with broker_of(spec_of(server.port), home) as ends:
+        [answer] = await ends.publish(Message("1", "a.b", b"x" * 1001))
+        assert isinstance(answer, InputError)
+        assert str(answer).endswith(": packet too large")
+        await eventually(lambda: ends.broker.state == "up", "the broker to be up")
+        assert isinstance((await ends.publish(Message("2", "a.b", b"x" * 1000)))[0], Published)
 
 
 async def test_a_subscription_that_is_refused_is_no_small_matter(
