@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -45,7 +46,7 @@ def status(as_json: Json = False, watch: Watch = False, app: App = None) -> int:
 
         screen.console().print(screen.draw(overview, {}))
         if any(component.get("dead_lettered") for component in (overview.components or {}).values()):
-            print(f"\ndead letters are kept in {rundir.dead_letters}")
+            print(f"\n{where_letters_are(overview, rundir.dead_letters)}")
     return exit_code(overview)
 
 
@@ -57,6 +58,15 @@ def to_json(overview: Overview) -> str:
 def exit_code(overview: Overview) -> int:
     """0 when all is well."""
     return 0 if overview.state == "ready" else NOT_READY
+
+
+def where_letters_are(overview: Overview, file: Path) -> str:
+    """Where the dead letters of a farm that has some are: its file has those of brokers that store nothing."""
+    here = f"dead letters are kept in {file}"
+    there = "by the brokers that they came from, as farm.dlq.<subject>"
+    if all(broker["type"] == "memory" for broker in (overview.brokers or {}).values()):
+        return here
+    return f"{here}, or {there}" if file.exists() else f"dead letters are kept {there}"
 
 
 def _watch_json(rundir: Rundir) -> None:

@@ -1,0 +1,33 @@
+"""`farm status` beside its screen: where dead letters are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm.control.cli.overview import Overview
+from farm.control.cli.status import where_letters_are
+
+
+def overview(*types: str) -> Overview:
+    return Overview("example", "ready", 99, 1.0, [], {each: {"type": each} for each in types}, {})
+
+
+@pytest.mark.parametrize(
+    ("types", "has_file", "said"),
+    [
+        (("memory",), True, "dead letters are kept in {}"),
+        (("jetstream",), False, "dead letters are kept by the brokers that they came from, as farm.dlq.<subject>"),
+        (
+            ("memory", "jetstream"),
+            True,
+            "dead letters are kept in {}, or by the brokers that they came from, as farm.dlq.<subject>",
+        ),
+    ],
+)
+def test_it_names_no_file_that_is_not_there(tmp_path: Path, types: tuple[str, ...], has_file: bool, said: str) -> None:
+    file = tmp_path / "dead-letters.jsonl"
+    if has_file:
+        file.touch()
+    assert where_letters_are(overview(*types), file) == said.format(file)
