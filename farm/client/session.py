@@ -297,7 +297,8 @@ class Session:
             return []
         missed = max(0, word.first - known.expected)
         known.expected = word.first + len(word.messages)
-        known.ahead.put(len(word.messages), sum(len(message.payload) for message in word.messages))
+        if word.messages:
+            known.ahead.put(len(word.messages), sum(len(message.payload) for message in word.messages))
         return [Heard(word.listener, word.messages, missed)]
 
 

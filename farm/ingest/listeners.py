@@ -3,7 +3,8 @@
     broker > channel (one for each broker and pattern)  > listeners > one Heard each and turn of the loop
 A listener has credit, in messages, and in bytes that it was sent and has not granted again: a client that reads nothing
 has a few MiB waiting for it in ingest, and not whatever its credit may weigh. What is published while it has none is
-left out for it and shows as a gap in the numbers: the newest is left out, never the oldest, and nobody else notices.
+left out for it and shows as a gap in the numbers: the newest is left out, never the oldest, and nobody else notices. If
+nothing follows a gap, a Heard without messages tells of it: with the next grant, or within 10 s.
 """
 
 from __future__ import annotations
@@ -49,15 +50,15 @@ class _Channel:
 
 class _Listener:
     """credit: messages that may still come unasked; ahead: what has come and was not granted again; next: the number of
-    the next message, left-out ones included.
+    the next message, left-out ones included; told: that which the client takes for the next.
     """
 
-    __slots__ = ("ahead", "credit", "key", "next")
+    __slots__ = ("ahead", "credit", "key", "next", "told")
 
     def __init__(self, key: tuple[str, str], credit: int) -> None:
         self.key = key
         self.credit = credit
-        self.next = 1
+        self.next = self.told = 1
         self.ahead = Ahead()
 
 
@@ -96,6 +97,7 @@ class Listeners:
         if one := self._clients.get(client, {}).get(listener):
             one.credit = min(CREDIT_LIMIT, one.credit + max(0, count))
             one.ahead.take(max(0, count))
+            self._tell_gap(client, listener, one)
 
     def unlisten(self, client: bytes, listener: int) -> None:
         """No more."""
@@ -144,6 +146,16 @@ class Listeners:
             for (client, number), one in list(channel.listeners.items()):
                 self._tell(client, number, one, heard)
 
+    def tell_gaps(self) -> None:
+        """Tell every listener that was left something out, and has heard nothing since."""
+        for client, mine in list(self._clients.items()):
+            for number, one in list(mine.items()):
+                self._tell_gap(client, number, one)
+
+    def _tell_gap(self, client: bytes, number: int, one: _Listener) -> None:
+        if one.told != one.next and self._send(client, Heard(number, one.next, [])):
+            one.told = one.next
+
     def _changed(self) -> None:
         self._matching.clear()
         self.generation += 1
@@ -175,15 +187,15 @@ class Listeners:
     def _tell(self, client: bytes, number: int, one: _Listener, heard: list[HeardMessage]) -> None:
         first = one.next
         one.next += len(heard)
-        told = 0
+        count = 0
         for start, end, size_bytes in _portions(heard[: one.credit]):
             full = one.ahead.size_bytes and one.ahead.size_bytes + size_bytes > AHEAD_LIMIT_BYTES
             if full or not self._send(client, Heard(number, first + start, heard[start:end])):
                 break
             one.ahead.put(end - start, size_bytes)
-            told = end
-        one.credit -= told  # the others will not come: nobody will grant them again
-        self.left_out += len(heard) - told
+            count, one.told = end, first + end
+        one.credit -= count  # the others will not come: nobody will grant them again
+        self.left_out += len(heard) - count
 
 
 def _portions(heard: list[HeardMessage]) -> list[tuple[int, int, int]]:

@@ -139,10 +139,11 @@ class Relay:
         return spoke
 
     def ping(self) -> None:
-        """See who has gone."""
+        """See who has gone, and tell the others what they have not heard."""
         self._say_again()
         for routing_id in list(self._clients):
             self.send(routing_id, Ping())
+        self.listeners.tell_gaps()
 
     def _client(self, routing_id: bytes) -> _Client | None:
         client = self._clients.get(routing_id)

@@ -139,6 +139,18 @@ def test_a_jump_in_the_numbers_is_what_was_missed() -> None:
     assert session.hear(relay.Heard(number, 6, [message(6)])) == [Heard(number, [message(6)], missed=3)]
 
 
+def test_a_gap_at_the_end_is_news_without_messages() -> None:
+    session = Session()
+    number = session.listen("a", 2)
+    session.hear(relay.Listening(number, "test"))
+    session.hear(relay.Heard(number, 1, [message(1), message(2)]))
+    session.outgoing()
+    assert session.hear(relay.Heard(number, 5, [])) == [Heard(number, [], missed=2)]
+    assert session.hear(relay.Heard(number, 5, [message(5)])) == [Heard(number, [message(5)])]
+    session.consumed(number, 3)
+    assert session.outgoing() == [relay.Grant(number, 3)]
+
+
 def test_credit_is_given_back_in_halves() -> None:
     session = Session()
     number = session.listen("a", 100)

@@ -155,7 +155,8 @@ def test_without_credit_the_newest_are_left_out_and_show_as_a_gap(client: Client
     client.publish(Publish("x", b"5"))
     client.say(relay.Grant(5, 1))
     client.publish(Publish("x", b"6"))
-    heard = client.hear(relay.Heard)
+    gap, heard = client.hear(relay.Heard), client.hear(relay.Heard)
+    assert (gap.first, gap.messages) == (7, [])
     assert (heard.first, heard.messages[0].payload) == (7, b"6")
 
 
@@ -169,8 +170,22 @@ def test_a_listener_that_grants_nothing_has_a_few_mib_waiting_for_it_whatever_it
     client.publish(Publish("x", b"light"))
     client.say(relay.Grant(5, 1))
     client.publish(heavy)
-    assert client.hear(relay.Heard).first == 22, "21 came before it, five of which were left out"
+    gap, heard = client.hear(relay.Heard), client.hear(relay.Heard)
+    assert (gap.first, gap.messages, heard.first) == (22, [], 22), "21 came before it, five of which were left out"
     assert client.status()["ingest"]["left_out"] == 5
+
+
+def test_a_gap_that_nothing_follows_is_told_once(client: Client) -> None:
+    listening(client, 5, "x", 1)
+    client.publish(Publish("x", b"heard"), Publish("x", b"left out"))
+    client.hear(relay.Heard)
+    client.say(relay.Grant(5, 1))
+    gap = client.hear(relay.Heard)
+    assert (gap.first, gap.messages) == (3, [])
+    client.say(relay.Grant(5, 1))
+    client.publish(Publish("x", b"again"))
+    heard = client.hear(relay.Heard)
+    assert (heard.first, [m.payload for m in heard.messages]) == (3, [b"again"])
 
 
 def test_one_without_credit_costs_the_others_nothing(house: House, client: Client) -> None:
@@ -336,3 +351,17 @@ def test_what_a_late_reader_does_not_hear_costs_it_no_credit() -> None:
     heard = desk.sent[-1]
     assert isinstance(heard, relay.Heard)
     assert (heard.first, len(heard.messages), desk.relay.listeners.left_out) == (3, 2, 2)
+
+
+def test_a_late_reader_that_grants_nothing_is_told_of_its_gap_when_clients_are_looked_at() -> None:
+    desk = Desk(os.getuid())
+    desk.say(relay.Listen(1, "x", 2))
+    note = desk.broker.on_messages["x"]
+    desk.full = True
+    note([Message("1", "x", b"")])
+    desk.relay.ping()
+    assert not [word for word in desk.sent if isinstance(word, relay.Heard)]
+    desk.full = False
+    desk.relay.ping()
+    desk.relay.ping()
+    assert [word for word in desk.sent if isinstance(word, relay.Heard)] == [relay.Heard(1, 2, [])]
