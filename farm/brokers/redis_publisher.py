@@ -168,7 +168,7 @@ class Publisher:
         if fault.code == "NOPERM" or _FORBIDDEN in fault.text:
             return NotPermitted(Problem("the server refuses a message", where=where, why=fault.text))
         if fault.code == "WRONGTYPE":
-            return InputError(Problem("the subject's key is no stream", where=where, why=fault.text))
+            return InputError(Problem("a key of the subject is no stream", where=where, why=fault.text))
         return BrokerUnavailable(Problem("the server took no message", where=where, why=why))
 
     def _answers(self, life: Life, reply: object, count: int) -> Sequence[Answer]:

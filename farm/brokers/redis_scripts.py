@@ -70,7 +70,7 @@ local function add(key, dedup, from, to)
   else
     said = pcall('XADD', key, '*', unpack(argv, from, to))
   end
-  return type(said) == 'table' and said.err or nil
+  return type(said) == 'table' and said.err and said.err .. ': ' .. key or nil
 end
 local function emit(found, dedup, from, to)
   local fault
@@ -179,7 +179,7 @@ while at <= #ARGV do
   queues[subject] = queues[subject] or redis.call('SMEMBERS', tag .. 'queues')
   for _, name in ipairs(queues[subject]) do
     said = redis.pcall('XADD', tag .. 'queue:' .. name, 'NOMKSTREAM', '*', unpack(ARGV, at + 3, at + 2 + words))
-    if type(said) == 'table' and said.err then answer = said.err end
+    if type(said) == 'table' and said.err then answer = said.err .. ': ' .. tag .. 'queue:' .. name end
   end
   answers[#answers + 1] = answer
   at = at + 3 + words

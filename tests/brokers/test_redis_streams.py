@@ -149,8 +149,15 @@ class TestWrongKeys:
         client.set("taken", "a string")
         [bad, good] = await ends.publish(Message("1", "taken", b""), Message("2", "free", b""))
         assert isinstance(bad, InputError)
-        assert str(bad) == ("the subject's key is no stream (broker 'under-test'): WRONGTYPE a string has this key")
+        assert str(bad) == ("a key of the subject is no stream (broker 'under-test'): WRONGTYPE a string has this key")
         assert isinstance(good, Published)
+
+    async def test_a_reader_whose_stream_is_none_is_named_to_whoever_publishes(self, ends: Ends, client: Any) -> None:
+        client.sadd("farm:{a.b}:streams", "another")
+        client.set("farm:{a.b}:stream:another", "a string")
+        [bad] = await ends.publish(Message("1", "a.b", b""))
+        assert isinstance(bad, InputError)
+        assert str(bad).endswith("holding the wrong kind of value: farm:{a.b}:stream:another")
 
     async def test_a_failed_output_leaves_its_source_pending(self, ends: Ends, client: Any) -> None:
         came = await subscribed(ends)
