@@ -75,7 +75,8 @@ async def reach(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
         else:
             await _connect(address, make)
     except (OSError, ValueError) as error:  # ValueError: a host name that is none
-        raise LinkFault(words_of(error)) from error
+        cut = address.secure and isinstance(error, ConnectionResetError | ConnectionAbortedError)
+        raise LinkFault(f"{words_of(error)}{': perhaps it speaks no TLS' if cut else ''}") from error
 
 
 async def _connect(address: Address, make: Callable[[], asyncio.Protocol]) -> None:

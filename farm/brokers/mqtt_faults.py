@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import Final
 
+from farm.brokers.distrust import distrust
 from farm.errors import printable
 
 SHOWN_LIMIT: Final = 200  # characters of somebody else's words
@@ -18,7 +19,7 @@ class LinkFault(Exception):
 def words_of(error: Exception) -> str:
     """An error of the network or of TLS, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: its certificate is not believed: {error.verify_message}"
+        return f"TLS: {distrust(error)}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, socket.gaierror):

@@ -206,7 +206,7 @@ class Link(asyncio.Protocol):
                 else:
                     self._feed(kind, body, whole)
         except Malformed as malformed:
-            self.drop(f"it does not speak MQTT: {malformed}")
+            self.drop("it does not speak MQTT" + (f": {malformed}" if self._greeted.done() else ""))
             return
         if self.ended.done():
             return

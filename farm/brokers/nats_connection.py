@@ -236,7 +236,11 @@ class NatsConnection:
             try:
                 async with asyncio.timeout(max(1.0, CONNECT_S / len(servers))):
                     await self._try_server(server)
-            except (OSError, TimeoutError, LinkFault, FarmError) as error:
+            except TimeoutError:
+                silent = self._link is None  # it has not even said INFO
+                self._drop(f"no answer in time{': perhaps it is no NATS server, or wants tls_first' if silent else ''}")
+                faults.append(f"{server.at}: {self._fault}")
+            except (OSError, LinkFault, FarmError) as error:
                 self._drop(fault_of(error))
                 faults.append(f"{server.at}: {self._fault}")
             else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+from farm.brokers.distrust import distrust
 from farm.brokers.nats_protocol import CRLF, LINE_LIMIT_BYTES, Malformed, Parser, Raw
 from farm.errors import FarmError, printable
 from farm.spec import TlsSpec
@@ -207,7 +208,7 @@ def fault_of(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return "unknown host"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not believed: {error.verify_message}"
+        return distrust(error)
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, OSError) and error.strerror:

@@ -20,6 +20,8 @@ from typing import Final, cast
 
 import hiredis
 
+from farm.brokers.distrust import distrust
+
 ANSWER_S: Final = 4.0  # what waits for an answer hears of it within 5 s
 CONNECT_S: Final = 4.0
 PING_S: Final = 10.0
@@ -74,6 +76,7 @@ class Link(asyncio.Protocol):
         self._heard_s = time.monotonic()
         self._pinged_s: float | None = None  # where replies go to `told`: since when a PONG is owed
         self._lost = asyncio.Event()
+        self._why = ""  # once it is over
 
     @property
     def idle(self) -> bool:
@@ -95,7 +98,7 @@ class Link(asyncio.Protocol):
         after which nobody knows whether it was done. It is never called before this returns.
         """
         if self._ended is None:
-            self._loop.call_soon(on_reply, LinkFault("the connection is closed"))
+            self._loop.call_soon(on_reply, LinkFault(self._why))
             return
         self._waiting.append((on_reply, time.monotonic() + patience_s))
         self.tell(command)
@@ -198,6 +201,7 @@ class Link(asyncio.Protocol):
         ended, self._ended = self._ended, None
         if ended is None:
             return
+        self._why = why
         waiting, self._waiting = list(self._waiting), deque()
         ended(why)
         fault = LinkFault(why)
@@ -227,7 +231,7 @@ async def open_link(address: Address, tls: ssl.SSLContext | None, ended: Callabl
 def fault_of(error: Exception) -> str:
     """What the system says, in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not believed: {error.verify_message}"
+        return distrust(error)
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).lower().replace("_", " ")
         return f"it speaks no TLS ({reason})" if "wrong version" in reason or "record" in reason else f"TLS: {reason}"

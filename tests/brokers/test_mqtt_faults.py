@@ -224,8 +224,14 @@ async def test_a_server_without_qos_1_is_told(make_server: MakeServer, home: Hom
 async def test_what_is_no_mqtt_server_is_told(home: Home, tmp_path: Path) -> None:
     server = NatsServer(tmp_path / "nats")
     server.start()
-    assert "it does not speak MQTT" in await fault_of(spec_of(server.port), home)
+    assert await fault_of(spec_of(server.port), home) == "it does not speak MQTT"
     server.stop()
+
+
+async def test_a_server_without_tls_is_guessed(make_server: MakeServer, home: Home) -> None:
+    server = make_server(KEPT)
+    fault = await fault_of(spec_of(server.port, url=f"mqtts://127.0.0.1:{server.port}"), home)
+    assert fault.endswith(": perhaps it speaks no TLS")
 
 
 async def test_tls_with_an_authority_and_a_certificate_of_our_own(
@@ -243,7 +249,9 @@ async def test_tls_with_an_authority_and_a_certificate_of_our_own(
         await ends.publish(Message("id", "a.b", large))
         await eventually(lambda: large in [each.message.payload for each in came], "a large message")
         ends.broker.settle(came)
-    assert "its certificate is not believed" in await fault_of(spec_of(server.port, url=url), home)
+    fault = await fault_of(spec_of(server.port, url=url), home)
+    assert "its certificate is not believed" in fault
+    assert fault.endswith('. Name who signed it: tls = { ca = ".." }')
     missing = TlsSpec(files.ca, tmp_path / "none.pem")
     assert "cannot use certificate" in await fault_of(spec_of(server.port, url=url, tls=missing), home)
     missing = TlsSpec(tmp_path / "none.pem")

@@ -62,6 +62,22 @@ async def works(broker: Broker) -> None:
     await broker.close()
 
 
+async def test_what_is_asked_of_a_link_that_is_over_is_told_why_it_is() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO {}\r\n")
+        await writer.drain()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    ended: list[str] = []
+    link = await redis_link.open_link(
+        redis_link.Address("127.0.0.1", server.sockets[0].getsockname()[1]), None, ended.append
+    )
+    await eventually(lambda: bool(ended), "the end")
+    with pytest.raises(redis_link.LinkFault, match="it does not speak the protocol of Redis"):
+        await link.ask("PING")
+    server.close()
+
+
 class TestTls:
     @pytest.fixture
     def port(self, files: Certificates, tmp_path: Path) -> Iterator[int]:
@@ -85,12 +101,14 @@ class TestTls:
     async def test_a_server_of_an_unknown_authority_is_not_believed(self, home: Home, port: int) -> None:
         fault = await fault_of(streams(home, port, url=f"rediss://127.0.0.1:{port}"))
         assert fault.startswith("its certificate is not believed: ")
+        assert fault.endswith('. Name who signed it: tls = { ca = ".." }')
 
     async def test_a_certificate_for_another_host_is_not_believed(
         self, home: Home, port: int, files: Certificates
     ) -> None:
         fault = await fault_of(streams(home, port, url=f"rediss://localhost:{port}", tls=TlsSpec(ca=files.ca)))
         assert "Hostname mismatch" in fault
+        assert "Name who signed it" not in fault
 
     async def test_no_tls_where_there_must_be_is_guessed(self, home: Home, port: int) -> None:
         fault = await fault_of(streams(home, port))
