@@ -28,18 +28,13 @@ from farm.sdk._message import Message, arrived, departing
 OUTPUTS_LIMIT = 1024
 ALIKE: tuple[type, ...] = (str, bytes, bytearray, dict)  # iterable, and meant as one message
 # What the standard library imports when it is first used; at run time there are no files to import it from.
-LAZY = (
-    "_strptime",
-    "encodings.ascii",
-    "encodings.cp1252",
-    "encodings.idna",
-    "encodings.iso8859_15",
-    "encodings.latin_1",
-    "encodings.punycode",
-    "encodings.utf_16",
-    "encodings.utf_32",
-    "encodings.utf_8_sig",
+ENCODINGS = (
+    "ascii base64_codec cp437 cp850 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 hex_codec idna "
+    "iso8859_2 iso8859_3 iso8859_4 iso8859_5 iso8859_6 iso8859_7 iso8859_8 iso8859_9 iso8859_10 iso8859_11 iso8859_13 "
+    "iso8859_14 iso8859_15 iso8859_16 koi8_r koi8_u latin_1 punycode raw_unicode_escape rot_13 unicode_escape utf_7 "
+    "utf_8_sig utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le zlib_codec"
 )
+LAZY = ("_strptime", *(f"encodings.{name}" for name in ENCODINGS.split()))
 
 _REFUSED = cast("type[Err[str]]", Err)
 _host.HOST.set(_host.Building())

@@ -154,6 +154,22 @@ def test_what_is_published_in_a_call_goes_to_the_host_in_order(conduct: Guest) -
     ]
 
 
+ENCODINGS = [
+    *("ascii", "latin-1", "iso-8859-1", "utf-8", "utf-8-sig", "utf-7", "idna", "punycode", "rot13"),
+    *(f"utf-{width}{order}" for width in (16, 32) for order in ("", "-le", "-be")),
+    *(f"iso8859-{part}" for part in range(1, 17) if part != 12),
+    *(f"cp{page}" for page in (437, 850, *range(1250, 1259))),
+    *("koi8-r", "koi8-u", "unicode_escape", "raw_unicode_escape"),
+]
+
+
+def test_encodings_that_are_first_used_at_run_time_are_there(conduct: Guest) -> None:
+    [sent] = conduct.sent("encodings", " ".join(ENCODINGS))
+    assert json.loads(sent.payload) == dict.fromkeys(ENCODINGS, True)
+    [sent] = conduct.sent("codings", b"\x00payload\xff")
+    assert json.loads(sent.payload) == dict.fromkeys(("hex", "base64", "zlib"), True)
+
+
 def test_printing_and_logging_come_out_whole_and_nothing_is_left_for_the_next_message(conduct: Guest) -> None:
     conduct.sent("printing")
     said = b"".join(conduct.output)

@@ -1,5 +1,6 @@
 """Does what the message's subject says: the good and the bad that a handler can do."""
 
+import codecs
 import logging
 import os
 import random
@@ -8,6 +9,7 @@ import sys
 from farm.sdk import Message, Reject, Retry, message_component, on_start, publish, variable
 
 HALF = "\ud800"
+CODINGS = ("hex", "base64", "zlib")
 log = logging.getLogger("conduct")
 chance = random.Random()
 seen: list[str] = []
@@ -222,6 +224,18 @@ def late(message):
     return Message(
         f"{decimal.Decimal('1.10')} {datetime.strptime('2026-01-02', '%Y-%m-%d').date()} {'€'.encode('cp1252')}"
     )
+
+
+def encodings(message):
+    """Whether each of these text encodings gives back what it was given."""
+    names = message.text.split()
+    return Message.of_json({name: codecs.decode(codecs.encode("Az", name), name) == "Az" for name in names})
+
+
+def codings(message):
+    """Likewise, of bytes."""
+    data = message.payload
+    return Message.of_json({name: codecs.decode(codecs.encode(data, name), name) == data for name in CODINGS})
 
 
 def chances(message):
