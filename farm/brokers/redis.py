@@ -65,7 +65,8 @@ class RedisBroker(Broker):
         self._connection: Final = Connection(spec, home, self, self._became)
         self._publisher: Final = Publisher(spec.name, self._connection, CAST_DIGEST)
         self._backlog: Final = Backlog(self.counters)
-        self._groups: Final = Groups(spec.name, self.counters, GroupOptions("queue", BODY, CLAIM_AFTER_S))
+        options = GroupOptions("queue", BODY, CLAIM_AFTER_S)
+        self._groups: Final = Groups(spec.name, self.counters, options, self._connection.hinder)
         self._subscriber: Final = Subscriber()
         self._routes: Final[dict[str, _Route]] = {}
         self._ids: Final = Ids()

@@ -44,6 +44,7 @@ class Connection:
         self._became: Final = became
         self._place: Final = place_of(spec.url)
         self._running: asyncio.Task[None] | None = None
+        self._hindrance = ""  # what a trigger is kept from its messages by in this life
 
     async def start(self) -> None:
         """Try once; returns when that has led to something, or 4.8 s have passed."""
@@ -73,7 +74,7 @@ class Connection:
     async def _live(self, tried: asyncio.Event) -> None:
         backoff, loop = Backoff(), asyncio.get_running_loop()
         while True:
-            life = Life(self._open)
+            life, self._hindrance = Life(self._open), ""
             try:
                 self._user.prepare()
                 await self._connect(life)
@@ -106,12 +107,25 @@ class Connection:
                 return life.over.result() if life.over.done() else "no answer"
             begun.result()
             self.life, self.fault = life, ""
-            self._became("up", "")
+            self._say()
             tried.set()
             return await self._watch(life)
         finally:
             self.life = None
             self._user.lost()
+
+    def hinder(self, why: str) -> None:
+        """Something keeps a trigger from its messages, and is not the connection; nothing: no more."""
+        self._hindrance = why
+        if self.life is not None:
+            self._say()
+
+    def _say(self) -> None:
+        """What state this is in while there is a server."""
+        if self._hindrance:
+            self._became("down", f"{self._spec.at}: {self._hindrance}")
+        else:
+            self._became("up", "")
 
     async def _watch(self, life: Life) -> str:
         while True:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -59,12 +59,19 @@ class GroupOptions:
 class Groups:
     """All streams of one broker."""
 
-    def __init__(self, broker: str, counters: BrokerCounters, options: GroupOptions) -> None:
+    def __init__(
+        self, broker: str, counters: BrokerCounters, options: GroupOptions, hindered: Callable[[str], None]
+    ) -> None:
+        """
+        Args:
+          hindered: hears what keeps a trigger from its messages while the server is there; nothing: all may read.
+        """
         self.readings: Final[dict[int, Reading]] = {}
         self._consumer: Consumer | None = None
         self._broker: Final = broker
         self._counters: Final = counters
         self._options: Final = options
+        self._hindered: Final = hindered
         self._life: Life | None = None
         self._quiet = False
         self._flushing = False
@@ -132,6 +139,7 @@ class Groups:
         """The server is there."""
         self._life = life
         for reading in self.readings.values():
+            reading.hindrance = ""
             if not reading.held:
                 reading.kept_s = time.monotonic()
             life.spawn(self._read(life, reading))
@@ -224,6 +232,7 @@ class Groups:
                     raise
                 if fault.code not in GONE:
                     self._complain(reading, told(fault))
+                    self._hinder(reading, told(fault))
                     await asyncio.sleep(AGAIN_S)
 
     async def _read_own(self, life: Life, reading: Reading) -> None:
@@ -255,6 +264,7 @@ class Groups:
             if not count:
                 continue
             said = await link.ask(*head, count, *tail, patience_s=BLOCK_MS / 1000 + ANSWER_S)
+            self._hinder(reading, "")
             if said is not None:
                 [(_, entries)] = cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", said)
                 self._hand_over(reading, [(entry, words, 1) for entry, words in entries])
@@ -352,6 +362,13 @@ class Groups:
                 text = "entries are another consumer's now, or nobody's: they may be handled twice"
                 log.get().warning(text, broker=self._broker, key=reading.key, entries=len(lost))
         reading.kept_s = began_s
+
+    def _hinder(self, reading: Reading, why: str) -> None:
+        """A trigger that hears nothing is no small matter, and nor is it that it hears again."""
+        if reading.hindrance != why:
+            reading.hindrance = why
+            deaf = next((each for each in self.readings.values() if each.hindrance), None)
+            self._hindered(f"cannot read {deaf.key}: {deaf.hindrance}" if deaf is not None else "")
 
     def _complain(self, reading: Reading, why: str) -> None:
         """Say once what is wrong with a stream."""

@@ -144,4 +144,5 @@ def slot_of(key: str) -> int:
 
 def told(fault: ServerFault) -> str:
     """A server's refusal, for people."""
-    return _REFUSALS.get(fault.code, fault.text)
+    said = _REFUSALS.get(fault.code, fault.text)
+    return f"{said}: {fault.text.removeprefix(fault.code).strip()}" if fault.code == "NOPERM" else said

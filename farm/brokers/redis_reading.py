@@ -18,7 +18,8 @@ class Reading:
     held: entries handed over. closing: entries that are settled (True) or released (False), which the server has not
     confirmed yet; unsent: those of them that it was not told of in this life. last: the last entry that was seen.
     kept_s: since when no lease of those in hand was left alone; none: some may have run out. granted: less than nothing
-    after a heavy reply. mean_bytes: of a payload of the last reply; before the first, as heavy as any may be.
+    after a heavy reply. fault: what was said of it last; hindrance: why it cannot be read in this life. mean_bytes: of
+    a payload of the last reply; before the first, as heavy as any may be.
     """
 
     def __init__(self, subscription: Subscription, key: str, member: int, on_deliveries: OnDeliveries) -> None:
@@ -42,6 +43,7 @@ class Reading:
         self.known = False
         self.kept_s: float | None = None
         self.fault = ""
+        self.hindrance = ""
         self.mean_bytes = PAYLOAD_LIMIT_BYTES
 
     def name_consumer(self, name: str) -> None:

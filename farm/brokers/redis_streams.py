@@ -61,7 +61,7 @@ class RedisStreamsBroker(Broker):
         self._connection: Final = Connection(spec, home, self, self._became)
         self._publisher: Final = Publisher(spec.name, self._connection, RUN_DIGEST)
         options = GroupOptions("stream", self._body, spec.claim_after_s)
-        self._groups: Final = Groups(spec.name, self.counters, options)
+        self._groups: Final = Groups(spec.name, self.counters, options, self._connection.hinder)
         self._inlets: Final = Inlets(spec.name, self._ensure)
         self._subscriber: Final = Subscriber()
         self._listeners: Final[dict[str, dict[object, OnMessages]]] = {}

@@ -141,9 +141,12 @@ class TestWrongKeys:
             assert [line["error"] for line in logs if line.get("key") == STREAM] == [
                 "WRONGTYPE Operation against a key holding the wrong kind of value"
             ]
+        await eventually(lambda: ends.broker.state == "down", "the broker to say that it hears nothing")
+        assert f": cannot read {STREAM}: WRONGTYPE" in ends.broker.fault
+        assert isinstance((await ends.publish(Message("1", "free", b"")))[0], Published)
         client.delete(STREAM)
         await ends.ready("a.b", came)
-        assert ends.broker.state == "up"
+        await eventually(lambda: ends.broker.state == "up", "the broker to be up")
 
     async def test_publishing_to_a_key_of_another_type_is_refused_for_good(self, ends: Ends, client: Any) -> None:
         client.set("taken", "a string")
