@@ -8,7 +8,7 @@ A spec holds no secret, only where one is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -166,6 +166,10 @@ class BrokerSpec(Table):
     def embedded(self) -> bool:
         """Whether farm runs the server itself, as one of its processes."""
         return False
+
+    def takes(self, subject: str, topics: Sequence[str]) -> bool:
+        """Whether it takes a message to `subject`, where triggers listen to `topics`. False only if that is certain."""
+        return True
 
     def faults(self) -> Iterator[Fault]:
         """What is wrong between its settings."""

@@ -16,7 +16,7 @@ HOPS: Final = 16  # after so many outputs of outputs ingest ends a message
 
 def review(manifest: Manifest) -> list[Problem]:
     """The warnings about a manifest, each in the format of an error. The farm runs all the same."""
-    return [*_circles(manifest), *_twice(manifest), *_idle(manifest)]
+    return [*_circles(manifest), *_twice(manifest), *_idle(manifest), *_lost(manifest)]
 
 
 @dataclass(frozen=True)
@@ -101,3 +101,19 @@ def _idle(manifest: Manifest) -> Iterator[Problem]:
         if not component.triggers:
             where = manifest.sources[f"components.{name}.triggers"]
             yield Problem(f"component {name} never runs", where, "it has no triggers")
+
+
+def _lost(manifest: Manifest) -> Iterator[Problem]:
+    triggers = _triggers(manifest.spec)
+    for each in triggers:
+        publish = each.spec.publish
+        if publish is None:
+            continue
+        topics = [other.spec.topic for other in triggers if other.spec.broker == publish.broker]
+        if not manifest.spec.brokers[publish.broker].takes(publish.subject, topics):
+            yield Problem(
+                f"{each.key} publishes to no stream",
+                where=manifest.sources[f"{each.key}.publish.subject"],
+                why=f'nothing of {publish.broker} takes in "{publish.subject}": each message will be a dead letter',
+                todo=f"Add it to `subjects` of {publish.broker}, beside what triggers listen to",
+            )

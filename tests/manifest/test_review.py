@@ -52,3 +52,15 @@ def test_a_component_without_triggers_and_a_broker_without_use_are_told(tmp_path
         "broker test is not used (farm.toml:4): it has no gateway, and no trigger listens or publishes there",
         "component hello never runs (farm.toml:7): it has no triggers",
     ]
+
+
+def test_an_output_that_no_stream_of_an_embedded_server_takes_in_is_told(tmp_path: Path) -> None:
+    text = SMALL.replace('"memory"', '"jetstream"\nserver = "embedded"') + trigger("a.*", "out") + trigger("b", "a.x")
+    assert warnings(tmp_path, text) == [
+        'components.hello.triggers[0] publishes to no stream (farm.toml:11): nothing of test takes in "out": each '
+        "message will be a dead letter. Add it to `subjects` of test, beside what triggers listen to"
+    ]
+    named = text.replace('"embedded"', '"embedded"\nsubjects = ["a.*", "b", "out"]')
+    assert warnings(tmp_path, named) == []
+    other = text.replace('server = "embedded"', 'servers = ["localhost"]')
+    assert warnings(tmp_path, other) == [], "it may have streams that farm knows nothing of"

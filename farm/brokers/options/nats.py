@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from farm.errors import InvalidSubject
 from farm.spec import Abilities, Fault, Key, Secret, ServerSpec, TlsSpec
-from farm.subject import validate_filter
+from farm.subject import compile_filter, validate_filter
 from farm.units import Duration, Name, Url, Whole, address_of
 
 SERVER = Url(("nats", "tls"), bare=True)
@@ -155,6 +155,10 @@ class JetStreamSpec(NatsServerSpec):
     def embedded(self) -> bool:
         """Whether the server is ours."""
         return self.server is not None
+
+    def takes(self, subject: str, topics: Sequence[str]) -> bool:
+        """On our own server there are no streams but ours."""
+        return not self.embedded or any(compile_filter(each, "nats")(subject) for each in self.subjects or topics)
 
     def faults(self) -> Iterator[Fault]:
         """What is wrong between the keys."""
