@@ -22,6 +22,8 @@ import platformdirs
 from farm.errors import AlreadyRunning, NotPermitted, Problem
 
 SOCKET_PATH_LIMIT_BYTES: Final = 107  # sun_path less its terminator (unix(7))
+LOG_TAIL_BYTES: Final = 4096
+FAULT_MARKS: Final = ("[FTL]", "[ERR]")  # of nats-server
 LOCK_TRIES: Final = 3
 LOCK_PAUSE_S: Final = 0.01
 
@@ -147,6 +149,15 @@ class ServerFolder:
     def log(self) -> Path:
         """What the server says."""
         return self.path / "server.log"
+
+    def last_words(self) -> str:
+        """The last fault that the server wrote down, without its stamp; nothing: none, or no log."""
+        try:
+            lines = self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        faults = [line.partition(mark)[2].strip() for line in lines for mark in FAULT_MARKS if mark in line]
+        return faults[-1] if faults else ""
 
     @property
     def ports(self) -> list[Path]:

@@ -53,7 +53,9 @@ class Embedded:
             except (OSError, ValueError):
                 continue  # it has just ended, or is about to write it
             return [str(url) for url in found["nats"]]
-        raise BrokerUnavailable("the server has not started yet")
+        raise BrokerUnavailable(
+            Problem("the server has not started yet", todo=f"If it never does, see {self._folder.log}")
+        )
 
     def identity(self, _nonce: str) -> dict[str, str]:
         """Who we are. Raises: BrokerUnavailable: it has written no password yet."""

@@ -26,9 +26,10 @@ from farm.control.family import Family, Plan
 from farm.control.inspection import Inspector
 from farm.control.member import Life, Member
 from farm.control.renewal import Renewal
-from farm.control.roles import COMPILER, WORKER
+from farm.control.roles import COMPILER, SERVER, WORKER, embedded
 from farm.control.signals import Signals
-from farm.errors import WireError
+from farm.errors import Problem, WireError
+from farm.rundir import ServerFolder
 from farm.wire import lifeline
 from farm.wire.admin import FamilyStatus, FarmState
 from farm.wire.lifeline import Quiet, Ready, Refused, Restart, Up
@@ -237,6 +238,13 @@ class Supervisor:
         member.start_at_s = None
         log.get().info("ended", process=member.name, pid=life.pid, why=why)
 
+    def _obituary(self, member: Member, why: str) -> str:
+        what = f"{member.name} died again and again"
+        if member.role.name != SERVER.name:
+            return f"{what}, last by {why}"
+        folder = ServerFolder(self._plan.rundir.broker(embedded(self._plan.spec)[member.index]))
+        return str(Problem(what, where=str(folder.log), why=folder.last_words() or why))
+
     def _start_again(self, member: Member, life: Life, why: str) -> None:
         now_s = time.monotonic()
         # A farm that never was ready, and whose workers only crash, would say "starting" for ever.
@@ -245,7 +253,7 @@ class Supervisor:
         if delay_s is None:
             member.start_at_s = None
             log.get().error("gave up: it dies again and again", process=member.name, why=why, problems=texts)
-            self._end(Ended(GAVE_UP, [f"{member.name} died again and again, last by {why}"]))
+            self._end(Ended(GAVE_UP, [self._obituary(member, why)]))
             return
         if life.refused and member.role.name == WORKER.name:
             self._renewal.look(now_s)

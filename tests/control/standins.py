@@ -72,6 +72,11 @@ class Standin:
             raise PortTaken(Problem("port taken", where="127.0.0.1:3005", why="in use", todo="Choose another"))
         if "call" in self.does:
             post.pulse.start(42)
+        if "late" in self.does:  # it is never ready
+            while not any(isinstance(word, Drain) for word in post.lifeline.receive()):
+                post.pulse.promise(PROMISE_S)
+                time.sleep(0.05)
+            return 0
         post.lifeline.send(State("at work"))
         post.lifeline.send(ready)
         post.pulse.promise(PROMISE_S)

@@ -132,6 +132,16 @@ def test_its_silence_is_no_reason_to_kill_it(family: Standins) -> None:
     assert alive(pid)
 
 
+def test_why_a_server_dies_again_and_again_is_told_with_its_log(family: Standins) -> None:
+    folder = folder_of(family)
+    folder.path.mkdir(parents=True, mode=0o700)
+    folder.store.write_text("no folder")
+    family.does("ingest-0", "late")  # it waits for the server
+    assert family.start(workers=1).wait(30) == 70
+    (line,) = [line for line in family.log.read_text().splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: server died again and again ({folder.log}): Can't start JetStream: ")
+
+
 def test_more_servers_than_a_farm_may_have_are_refused(tmp_path: Path) -> None:
     spec = standins.spec_at(tmp_path)
     names = [f"b{n}" for n in range(SERVERS_LIMIT + 1)]
