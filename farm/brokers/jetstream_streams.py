@@ -23,6 +23,7 @@ DEAD_LETTERS: Final = "farm.dlq.>"
 DEAD_LETTERS_STREAM: Final = "farm-dead-letters"
 NS: Final = 1_000_000_000
 UNLIMITED: Final = -1
+NO_REPLICAS: Final = (10005, 10074)  # too few servers for them; one server alone. Source: nats-server, errors.json
 
 
 class Streams:
@@ -164,7 +165,8 @@ class Streams:
             return await self._api.put_stream(config, new=new)
         except ApiFault as fault:
             what = f"no stream {config['name']} for {', '.join(config['subjects'])}"
-            raise BrokerError(Problem(what, why=str(fault), todo="Write `subjects`, or `stream`")) from fault
+            todo = "Lower `replicas`" if fault.code in NO_REPLICAS else "Write `subjects`, or `stream`"
+            raise BrokerError(Problem(what, why=str(fault), todo=todo)) from fault
 
     async def _widened(self, stream: Stream, filters: Sequence[str]) -> Stream:
         """A stream that farm made, taking in these too. Another farm may widen it at the same time."""

@@ -140,6 +140,13 @@ async def test_a_server_without_jetstream_is_one_line(tmp_path: Path) -> None:
     server.stop()
 
 
+async def test_more_replicas_than_there_are_servers_are_one_line(server: NatsServer, tmp_path: Path) -> None:
+    async with running(server, tmp_path, replicas=3) as ends:
+        ends.trigger(0, "a.b", granted=1)
+        fault = await down(ends, "no stream under-test for a.b")
+        assert fault.endswith(". Lower `replicas`")
+
+
 async def test_a_deleted_stream_of_ours_is_made_again(server: NatsServer, client: Client, tmp_path: Path) -> None:
     async with running(server, tmp_path) as ends:
         came = ends.trigger(0, "a.b", granted=1000)
