@@ -71,7 +71,7 @@ def sign(seed: str, nonce: str) -> tuple[str, str]:
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     except ImportError as error:
-        todo = 'Install it with `pip install "farm[nkeys]"`'
+        todo = 'Say `pip install "cryptography>=45"` where farm is'
         raise FarmError(Problem("NKeys, JWTs and credentials need a package", why=str(error), todo=todo)) from error
     key = Ed25519PrivateKey.from_private_bytes(raw)
     public = _text(_USER, key.public_key().public_bytes_raw())
