@@ -47,6 +47,7 @@ from farm.brokers.mqtt_paho import (
 
 _CONNACK: Final = 0x20
 _OLD_VERSION: Final = 1  # the reason of a server of MQTT 3.1.1 that is spoken to in another version
+_STRANGER: Final = (0x86, 0x87)  # bad user name or password, not authorized; paho has both for 3.1.1 too
 _PROTOCOL_ERROR: Final = 0x82  # paho's, of what it cannot read
 CLOSED: Final = "it closed the connection"
 
@@ -242,7 +243,9 @@ class Link(asyncio.Protocol):
         self, _: object, __: object, flags: mqtt.ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            self.drop(f"it refuses: {said_of(reason, properties)}")
+            stranger = reason.value in _STRANGER
+            hint = ". Look at username and password" if stranger else ""
+            self.drop(f"it refuses: {said_of(reason, properties)}{hint}")
         elif not self._greeted.done():
             greeting = greeting_of(flags.session_present, properties)
             self._greeted.set_result(None)

@@ -52,6 +52,7 @@ FAULTS_SHOWN: Final = 3
 _DENIED: Final = re.compile(
     r'Permissions Violation for (Publish|Subscription) (?:to|with Reply of) "([^"]*)"', re.IGNORECASE
 )
+_STRANGERS: Final = ("authorization violation", "user authentication expired", "user authentication revoked")
 _HARMLESS: Final = ("permissions violation", "invalid subject", "maximum subscriptions exceeded")  # it stays
 
 OnState = Callable[[BrokerState, str], None]
@@ -341,7 +342,11 @@ class NatsConnection:
         elif text.lower().startswith(_HARMLESS):
             log.get().warning("a NATS server refused a command", server=self._server.at, why=text)
         else:
-            self._drop(f"the server says: {text.lower()}")
+            said = f"the server says: {text.lower()}"
+            strangers = text.lower().startswith(_STRANGERS)
+            self._drop(
+                f"{said}. Look at who farm is: user and password, token, nkey, credentials" if strangers else said
+            )
 
     def _write(self, data: bytes) -> None:
         if self._link is not None:

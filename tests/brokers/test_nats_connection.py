@@ -156,7 +156,7 @@ async def test_a_password_is_read_anew_at_each_connect(tmp_path: Path, make_serv
     server = make_server(config)
     secret(tmp_path, "password", "swordfish")
     async with line_to(spec_of(server, **keys), tmp_path) as line:
-        assert "authorization violation" in line.connection.fault
+        assert ": authorization violation. Look at who farm is: " in line.connection.fault
         secret(tmp_path, "password", SECRET)
         await line.up()
 
