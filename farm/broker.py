@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
+import msgspec
+
 from farm.errors import BrokerError, InputError, Internal, PayloadTooLarge
 from farm.message import HEADERS_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES, Message
 from farm.spec import Secret
@@ -68,7 +70,7 @@ class Subscription:
     durable: str = ""
 
 
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """One message for one trigger. It is settled or released exactly once, by the broker that made it.
 
     token is the broker's own (a stream's entry, a queue's place): nobody else looks at it. deliveries: how often the
@@ -76,16 +78,11 @@ class Delivery:
     message, the same at every delivery and never used again for another; empty where the server has no such name.
     """
 
-    __slots__ = ("deliveries", "message", "source_id", "token", "trigger")
-
-    def __init__(
-        self, trigger: int, message: Message, token: object = None, deliveries: int = 1, source_id: str = ""
-    ) -> None:
-        self.trigger = trigger
-        self.message = message
-        self.token = token
-        self.deliveries = deliveries
-        self.source_id = source_id
+    trigger: int
+    message: Message
+    token: object = None
+    deliveries: int = 1
+    source_id: str = ""
 
 
 def grants_of(message: Message) -> int:
@@ -95,8 +92,7 @@ def grants_of(message: Message) -> int:
     return 1 if len(message.payload) <= LIGHT_BYTES else -(-message.size_bytes // GRANT_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True, eq=False):
     """A delivery, and the messages that must be there before it is settled. They are checked."""
 
     delivery: Delivery
@@ -111,8 +107,7 @@ OnMessages = Callable[[list[Message]], None]
 OnChange = Callable[["Broker"], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True, gc=False):
     """The broker has it. triggers, listeners: how many of this farm's match the subject; a queue's group is one.
 
     sequence: its number in the server's stream; receivers: how many subscribers the server itself counted.
@@ -145,6 +140,7 @@ class Broker(ABC):
     weighs: what it hands over uses up `grants_of` it; while one is left the next message goes, however heavy, and so
     does all of one reply where a server is asked by count alone. commits: `commit` is offered. confirms: what it has
     published is stored, so that dead letters may be kept there. counts: its deliveries have the server's own count.
+    dedups: its server is told what it may know an output by (`Message.dedup`); where it is not, outputs have none.
     fault: why it is not up, one line without secrets or userinfo; empty while it is.
     """
 
@@ -153,6 +149,7 @@ class Broker(ABC):
     commits: ClassVar[bool] = False
     counts: ClassVar[bool] = False
     confirms: bool = False
+    dedups: bool = True
     grammar: Grammar = "nats"
     payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES
 

@@ -93,6 +93,7 @@ class MemoryBroker(Broker):
     """One `[brokers.NAME]` of type memory."""
 
     volatile = True
+    dedups = False
     weighs = True
 
     def __init__(self, spec: BrokerSpec, home: Home | None = None) -> None:

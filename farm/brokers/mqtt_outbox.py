@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from farm.broker import PublishDone, Published, Refused
 from farm.brokers.mqtt_link import Link
@@ -237,7 +238,7 @@ class Outbox:
         """What a reason of the server's means. Source: MQTT 5.0, section 3.4.2.1."""
         reason = ack.reason
         if reason == _NOBODY:
-            return replace(letter.published, receivers=0)
+            return msgspec.structs.replace(letter.published, receivers=0)
         if reason < _NO:
             return letter.published
         why = ack.text or _WORDS.get(reason, f"reason {reason:#x}")

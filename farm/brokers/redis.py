@@ -8,8 +8,9 @@ PSUBSCRIBE, SUBSCRIBE > one connection > by pattern > backlog > triggers;  liste
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from farm.broker import (
     Broker,
@@ -53,6 +54,7 @@ class RedisBroker(Broker):
     """One `[brokers.NAME]` of type redis."""
 
     volatile = True
+    dedups = False
     weighs = True
 
     def __init__(self, spec: BrokerSpec, home: Home) -> None:
@@ -159,7 +161,9 @@ class RedisBroker(Broker):
             of = self._matches.of
             done(
                 [
-                    replace(of(message.subject), receivers=answer) if isinstance(answer, int) else answer
+                    msgspec.structs.replace(of(message.subject), receivers=answer)
+                    if isinstance(answer, int)
+                    else answer
                     for message, answer in zip(messages, answers, strict=True)
                 ]
             )

@@ -81,6 +81,7 @@ class RedisStreamsBroker(Broker):
 
     async def begin(self, life: Life) -> None:
         """The servers are there."""
+        self.dedups = life.features.idmp
         self._groups.begin(life)
         self._inlets.begin(life)
         self._subscriber.begin(life)

@@ -36,8 +36,9 @@ def place(record: Record, brokers: Mapping[str, Broker]) -> Placed | Failed:
     if source.hops >= HOPS_LIMIT:
         return Failed("output", f"the message has passed {source.hops} components already: a loop")
     try:
-        if len(outputs) > 1:
-            _check_amount(outputs)
+        if len(outputs) == 1:  # nearly always
+            return [_place_one(record, 0, outputs[0], brokers)]
+        _check_amount(outputs)
         return [_place_one(record, index, output, brokers) for index, output in enumerate(outputs)]
     except Misplaced as error:
         return Failed("output", str(error)[:TEXT_LIMIT])
@@ -65,28 +66,26 @@ def _check_amount(outputs: list[Output]) -> None:
 
 
 def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str, Broker]) -> tuple[Broker, Message]:
-    trigger, source = record.trigger.spec, record.delivery.message
-    publish = trigger.publish
-    subject = output.subject or source.reply_to or (publish.subject if publish else None)
+    trigger, delivery = record.trigger.spec, record.delivery
+    source, payload, publish = delivery.message, output.payload, trigger.publish
+    reply_to = source.reply_to
+    subject = output.subject or reply_to or (publish.subject if publish else None)
     if subject is None:
         raise Misplaced(NOWHERE)
     name = output.broker
     if name is None:
-        answers = subject == source.reply_to
-        name = publish.broker if publish and not answers else trigger.broker
+        name = publish.broker if publish and subject != reply_to else trigger.broker
     broker = brokers.get(name)
     if broker is None:
         raise Misplaced(suggestion(name, brokers))
     headers = output.headers
-    source_id = record.delivery.source_id
     try:
-        if source.reply_to is None:
-            broker.check(subject, len(output.payload))
+        if reply_to is None:
+            broker.check(subject, len(payload))
         else:  # an inbox is open to answers to what came from its own broker
-            answers = subject == source.reply_to and name == trigger.broker
-            broker.check(subject, len(output.payload), reply=answers)
+            broker.check(subject, len(payload), reply=subject == reply_to and name == trigger.broker)
         if output.reply_to is not None:
-            passed_on = output.reply_to == source.reply_to and name == trigger.broker
+            passed_on = output.reply_to == reply_to and name == trigger.broker
             (validate_reply if passed_on else validate)(output.reply_to)
     except InputError as error:
         raise Misplaced(str(error)) from error
@@ -94,13 +93,14 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
         headers = passed(headers)
         if why := header_fault(headers):
             raise Misplaced(why)
+    component, source_id = record.lane.name, delivery.source_id
     return broker, Message(
-        output_id(source.id, record.lane.name, index),
+        output_id(source.id, component, index),
         subject,
-        output.payload,
+        payload,
         headers,
         output.reply_to,
         source.id,
         source.hops + 1,
-        dedup_id(source_id, record.lane.name, index, subject, output.payload) if source_id else "",
+        dedup_id(source_id, component, index, subject, payload) if source_id and broker.dedups else "",
     )

@@ -88,7 +88,7 @@ class Settlement:
         """Publish what these answered, and settle each once all of its outputs are confirmed."""
         done: list[Record] = []
         batches: dict[Broker, tuple[list[Message], list[Record]]] = {}
-        commits: dict[Broker, list[_Waiting]] = {}
+        commits: dict[Broker, tuple[list[Commit], list[Record]]] = {}
         brokers = self._brokers
         for record in records:
             assert record.answer is not None
@@ -99,21 +99,26 @@ class Settlement:
             if isinstance(placed, Failed):
                 self._fail(record, placed, "loop" if loops(record) else None)
                 continue
-            if self._commits and (own := self._commit_of(record, placed)):
-                commits.setdefault(own.broker, []).append(own)
+            if self._commits and (own := self._commits_with(record, placed)):
+                batch = commits.get(own)
+                if batch is None:
+                    batch = commits[own] = ([], [])
+                record.unconfirmed = 1
+                batch[0].append(Commit(record.delivery, [message for _, message in placed]))
+                batch[1].append(record)
                 continue
             record.unconfirmed = len(placed)
             for broker, message in placed:
-                batch = batches.get(broker)
-                if batch is None:
-                    batch = batches[broker] = ([], [])
-                batch[0].append(message)
-                batch[1].append(record)
+                part = batches.get(broker)
+                if part is None:
+                    part = batches[broker] = ([], [])
+                part[0].append(message)
+                part[1].append(record)
         self.close(done)
         for broker, (messages, owners) in batches.items():
             self._publish(broker, messages, owners)
-        for broker, ones in commits.items():
-            self._commit(broker, ones, first=True)
+        for broker, (found, owners) in commits.items():
+            self._commit(broker, found, owners)
 
     def close(self, records: list[Record]) -> None:
         """Settle the sources of these and say that they are done with: nothing of theirs is open any more."""
@@ -121,7 +126,11 @@ class Settlement:
             return
         sources: dict[str, list[Delivery]] = {}
         for record in records:
-            sources.setdefault(record.trigger.spec.broker, []).append(record.delivery)
+            name = record.trigger.spec.broker
+            if name in sources:
+                sources[name].append(record.delivery)
+            else:
+                sources[name] = [record.delivery]
         for name, deliveries in sources.items():
             self._brokers[name].settle(deliveries)
         self._settled(records)
@@ -138,7 +147,7 @@ class Settlement:
             if outputs:
                 self._publish_again(broker, outputs)
             if len(outputs) < len(ones):
-                self._commit(broker, [one for one in ones if isinstance(one.what, Commit)], first=False)
+                self._commit_again(broker, [one for one in ones if isinstance(one.what, Commit)])
 
     def next_wake_s(self) -> float | None:
         """When `wake` will have something to do; None: never."""
@@ -174,16 +183,30 @@ class Settlement:
 
         broker.publish([one.what for one in ones if not isinstance(one.what, Commit)], done, checked=True)
 
-    def _commit_of(self, record: Record, placed: Placed) -> _Waiting | None:
-        """A commit of a record, where its broker can take all of it in one step."""
+    def _commits_with(self, record: Record, placed: Placed) -> Broker | None:
+        """The broker that can take all of a record in one step, if there is one."""
         broker = self._brokers[record.trigger.spec.broker]
-        if not broker.commits or any(to is not broker for to, _ in placed):
+        if not broker.commits:
             return None
-        record.unconfirmed = 1
-        commit = Commit(record.delivery, tuple(message for _, message in placed))
-        return _Waiting(broker, commit, record, self._clock())
+        for to, _ in placed:
+            if to is not broker:
+                return None
+        return broker
 
-    def _commit(self, broker: Broker, ones: list[_Waiting], *, first: bool) -> None:
+    def _commit(self, broker: Broker, commits: list[Commit], owners: list[Record]) -> None:
+        def done(answers: Sequence[Refused | None]) -> None:
+            closed: list[Record] = []
+            for commit, record, answer in zip(commits, owners, answers, strict=True):
+                if answer is None:
+                    record.unconfirmed = 0
+                    closed.append(record)
+                else:
+                    self._refused(_Waiting(broker, commit, record, self._clock()), answer, first=True)
+            self._committed(closed)
+
+        broker.commit(commits, done)
+
+    def _commit_again(self, broker: Broker, ones: list[_Waiting]) -> None:
         def done(answers: Sequence[Refused | None]) -> None:
             closed: list[Record] = []
             for one, answer in zip(ones, answers, strict=True):
@@ -191,12 +214,15 @@ class Settlement:
                     one.record.unconfirmed = 0
                     closed.append(one.record)
                 else:
-                    self._refused(one, answer, first=first)
-            if closed:
-                self._settled(closed)
-            self._wanted()
+                    self._refused(one, answer, first=False)
+            self._committed(closed)
 
         broker.commit([one.what for one in ones if isinstance(one.what, Commit)], done)
+
+    def _committed(self, records: list[Record]) -> None:
+        if records:
+            self._settled(records)
+        self._wanted()
 
     def _refused(self, one: _Waiting, error: Refused, *, first: bool) -> None:
         """Wait for a broker that may take it later; otherwise the call has failed."""

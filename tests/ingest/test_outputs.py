@@ -148,3 +148,12 @@ def test_an_output_of_a_source_with_an_id_has_one_that_tells_it_from_other_answe
     assert dedups(Output(b"1", subject="else")) != [first]
     assert dedups(Output(b"1"), source_id="S:8") != [first]
     assert dedups(Output(b"1"), source_id="") == [""]
+
+
+def test_an_output_has_no_such_id_where_no_server_is_told_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = record_of((Output(b"1"), Output(b"2", broker="other")), trigger=trigger_of(publish=PUBLISH))
+    record.delivery.source_id = "S:7"
+    monkeypatch.setattr(BROKERS["other"], "dedups", False)
+    said = place(record, BROKERS)
+    assert not isinstance(said, Failed)
+    assert [bool(message.dedup) for _, message in said] == [True, False]
