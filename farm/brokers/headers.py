@@ -60,13 +60,14 @@ def from_headers(headers: Iterable[tuple[str, str]], source_id: str = "", new: C
             if len(kept) < HEADER_COUNT_LIMIT and size_bytes <= HEADERS_LIMIT_BYTES:
                 kept.append((name, value))
         elif name == ID:
-            message_id = _id_of(value)
+            message_id = id_of(value)
         elif name == CAUSE:
-            cause = _id_of(value)
+            cause = id_of(value)
         elif name == HOPS:
             hops = int(value) if value.isascii() and value.isdigit() and len(value) <= 4 else HOPS_LIMIT
     return Envelope(message_id or source_id or new(), cause, hops, tuple(kept))
 
 
-def _id_of(value: str) -> str:
+def id_of(value: str) -> str:
+    """An id that somebody has made, if it can be one; else nothing."""
     return value if len(value) <= ID_LIMIT and value.isprintable() else ""

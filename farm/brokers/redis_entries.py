@@ -11,17 +11,20 @@ from typing import Final, cast
 
 import hiredis
 
-from farm.brokers.headers import ID, from_headers, to_headers
+from farm.brokers.headers import CAUSE, HOPS, ID, from_headers, id_of, to_headers
 from farm.brokers.redis_link import Word
 from farm.message import Message
 
 REPLY_TO: Final = "reply-to"
 SUBJECT: Final = "farm-subject"  # of a dead letter: what its subject would be
 REPLY_LIMIT: Final = 256  # characters
+_ID: Final = ID.encode()
 
 
 def words_of(message: Message, body: bytes) -> list[Word]:
     """Fields and values of a message."""
+    if message.cause and not message.headers and message.reply_to is None:  # an output, as most are
+        return [body, message.payload, ID, message.id, CAUSE, message.cause, HOPS, message.hops]
     words: list[Word] = [body, message.payload]
     for pair in to_headers(message):
         words += pair
@@ -36,9 +39,8 @@ def message_of(subject: str, words: Sequence[bytes], body: bytes, source_id: str
     Args:
       source_id: what the entry is called: the id of a message that brings none.
     """
-    if len(words) == 4 and words[0] == body and words[2] == b"farm-id":  # most of them
-        envelope = from_headers(((ID, words[3].decode(errors="replace")),), source_id)
-        return Message(envelope.id, subject, words[1])
+    if len(words) == 4 and words[0] == body and words[2] == _ID:  # most of them
+        return Message(id_of(words[3].decode(errors="replace")) or source_id, subject, words[1])
     payload, reply_to = b"", None
     pairs: list[tuple[str, str]] = []
     for at in range(0, len(words) - 1, 2):

@@ -311,7 +311,7 @@ class Groups:
 
     def _hand_over(self, reading: Reading, entries: Sequence[Entry]) -> None:
         body, key, trigger, topic = self._options.body, reading.key, reading.trigger, reading.topic
-        deliveries: list[Delivery] = []
+        deliveries, held = list[Delivery](), reading.held
         size_bytes = grants = 0
         for entry, words, count in entries:
             source_id = f"{key}:{entry.decode()}"
@@ -319,7 +319,7 @@ class Groups:
             size_bytes += len(message.payload)
             grants += grants_of(message)
             deliveries.append(Delivery(trigger, message, entry, count, source_id))
-        reading.held.update(entry for entry, *_ in entries)
+            held.add(entry)
         reading.last = max(reading.last, entries[-1][0], key=order)
         reading.mean_bytes = max(1, size_bytes // len(entries))
         reading.fault = ""

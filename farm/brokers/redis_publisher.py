@@ -37,8 +37,19 @@ class Ask:
         self.on_answers = on_answers
 
 
+class _Asker:
+    """Whose messages are in a part: from which place on, and how many."""
+
+    __slots__ = ("ask", "count", "place")
+
+    def __init__(self, ask: Ask, place: int) -> None:
+        self.ask = ask
+        self.place = place
+        self.count = 1
+
+
 class Part:
-    """What one script is told. askers: whose messages are in it, in order: each from which place on, and how many.
+    """What one script is told. askers: whose messages are in it, in order.
 
     source, heading: for who writes the words: of what was put there last, and the place of a word that counts.
     """
@@ -49,7 +60,7 @@ class Part:
         self.life = life
         self.key = key
         self.words: list[Word] = []
-        self.askers: list[tuple[Ask, int, int]] = []
+        self.askers: list[_Asker] = []
         self.count = self.size_bytes = self.heading = 0
         self.source: tuple[str, str] | None = None
 
@@ -100,11 +111,11 @@ class Publisher:
                 asyncio.get_running_loop().call_soon(self._turn)
         part.count += 1
         part.size_bytes += size_bytes
-        askers = part.askers
-        if askers and askers[-1][0] is ask and askers[-1][1] + askers[-1][2] == ask.placed:
-            askers[-1] = (ask, askers[-1][1], askers[-1][2] + 1)
+        asker = part.askers[-1] if part.askers else None
+        if asker is not None and asker.ask is ask and asker.place + asker.count == ask.placed:
+            asker.count += 1
         else:
-            askers.append((ask, ask.placed, 1))
+            part.askers.append(_Asker(ask, ask.placed))
         ask.placed += 1
         return part
 
@@ -140,7 +151,8 @@ class Publisher:
     def _gather(self, part: Part, reply: object) -> None:
         answers = self._answers(part.life, reply, part.count)
         at = 0
-        for ask, place, count in part.askers:
+        for asker in part.askers:
+            ask, place, count = asker.ask, asker.place, asker.count
             ask.answers[place : place + count] = answers[at : at + count]
             at += count
             ask.left -= count
