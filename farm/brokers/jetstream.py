@@ -165,9 +165,12 @@ class JetStreamBroker(Broker):
 
     def settle(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge them, again and again until the server says so."""
-        now_s, consumers = time.monotonic(), self._consumers
+        now_s, parts = time.monotonic(), dict[int, list[Delivery]]()
         for delivery in deliveries:
-            consumers[delivery.trigger].settle(delivery, now_s)
+            parts.setdefault(delivery.trigger, []).append(delivery)
+        for trigger, part in parts.items():
+            self._consumers[trigger].settle(part, now_s)
+        self._clear.clear()
         self._want_turn()
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
@@ -194,6 +197,8 @@ class JetStreamBroker(Broker):
             done([refused] * len(messages))
         else:
             self._publishes.send(messages, done, once=once)
+            self._clear.clear()
+            self._want_turn()
 
     def _refusal(self) -> Refused | None:
         """Why nothing can be published now."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+
+import msgspec
 
 from farm.broker import Delivery, OnDeliveries, Subscription
 from farm.brokers.headers import from_headers
@@ -19,7 +21,7 @@ from farm.brokers.jetstream_api import API, Stream
 from farm.brokers.jetstream_publishes import REPLY_TO
 from farm.brokers.jetstream_pulls import Pulls
 from farm.brokers.nats_connection import NatsConnection
-from farm.brokers.nats_protocol import ACK_PREFIX, Raw, decode_headers, status_of
+from farm.brokers.nats_protocol import ACK_PREFIX, Raw, decode_headers, encode_word, status_of
 from farm.message import Message
 from farm.subject import compile_filter
 
@@ -35,21 +37,17 @@ NOBODY: Final = 503
 DELETED: Final = "deleted"
 
 
-class _Held:
+class _Held(msgspec.Struct, eq=False, gc=False):
     """A delivery's place at the server.
 
     stored: when the message was stored, as the server writes it; ack: the subject of the newest delivery, which
     settles those before.
     """
 
-    __slots__ = ("ack", "sent_s", "seq", "size_bytes", "stored")
-
-    def __init__(self, seq: int, stored: bytes, ack: str, size_bytes: int) -> None:
-        self.seq = seq
-        self.size_bytes = size_bytes
-        self.stored = stored
-        self.ack = ack
-        self.sent_s = 0.0
+    seq: int
+    stored: bytes
+    ack: bytes
+    size_bytes: int
 
 
 class Consumer:
@@ -83,6 +81,8 @@ class Consumer:
         self._held: dict[int, _Held] = {}
         self._held_bytes = 0
         self._settled: dict[int, _Held] = {}
+        self._unconfirmed: Final[dict[int, tuple[float, list[_Held]]]] = {}  # when they were acknowledged together
+        self._last_number = 0
         self._released: Final[set[int]] = set()  # of a consumer that is ours alone: they come again
         self._floor = 0  # what is below it and not held was settled
         self._fresh: list[Delivery] = []
@@ -94,9 +94,10 @@ class Consumer:
         self._matches: Final = compile_filter(topic, "nats") if wild else None
         self._inbox: Final = connection.new_inbox()
         self._cut: Final = len(self._inbox) + 1
-        self._acks: Final = connection.new_inbox()
+        acks = connection.new_inbox()
+        self._acks: Final = f"{acks}.".encode()
         self._sid = connection.subscribe(f"{self._inbox}.*", self._heard)
-        connection.subscribe(f"{self._acks}.*", self._confirmed)
+        connection.subscribe(f"{acks}.*", self._confirmed)
 
     @property
     def open(self) -> int:
@@ -117,6 +118,7 @@ class Consumer:
         """
         if not self.is_on(stream):
             self._held, self._settled, self._floor = {}, {}, 0
+            self._unconfirmed.clear()
             self._held_bytes = 0
             self._released.clear()
             self._waiting.clear()
@@ -163,14 +165,18 @@ class Consumer:
             for number, wish in self._pulls.wishes(self.granted, time.monotonic()):
                 self._connection.publish(self._next_subject, wish, f"{self._inbox}.{number}")
 
-    def settle(self, delivery: Delivery, now_s: float) -> None:
-        """Have the server forget it."""
-        held = delivery.token
-        assert isinstance(held, _Held)
-        if self._held.get(held.seq) is held:
-            self._drop(held)
-            self._settled[held.seq] = held
-            self._acknowledge(held, now_s)
+    def settle(self, deliveries: Iterable[Delivery], now_s: float) -> None:
+        """Have the server forget these."""
+        in_hand, settled, newly = self._held, self._settled, list[_Held]()
+        for delivery in deliveries:
+            held = delivery.token
+            assert isinstance(held, _Held)
+            if in_hand.get(held.seq) is held:
+                self._drop(held)
+                settled[held.seq] = held
+                newly.append(held)
+        if newly:
+            self._acknowledge(newly, now_s)
 
     def release(self, delivery: Delivery) -> None:
         """Have the server give it to somebody, at once."""
@@ -182,13 +188,12 @@ class Consumer:
         if not self.subscription.group:
             self._released.add(held.seq)
         if self.placed:
-            self._connection.publish(held.ack, NAK)
+            self._say((held.ack,), NAK)
 
     def keep(self) -> None:
         """Extend the lease of all that is held."""
         if self.placed:
-            for held in self._held.values():
-                self._connection.publish(held.ack, PROGRESS)
+            self._say([held.ack for held in self._held.values()], PROGRESS)
 
     def tick(self, now_s: float) -> None:
         """Settle again what has no answer, and forget pulls that nothing was heard of."""
@@ -212,8 +217,7 @@ class Consumer:
     def give_back(self) -> None:
         """The farm ends: nothing that is held will be settled here."""
         if self.placed:
-            for held in self._held.values():
-                self._connection.publish(held.ack, NAK)
+            self._say([held.ack for held in self._held.values()], NAK)
         self._held.clear()
         self._held_bytes = 0
         self._fresh.clear()
@@ -239,26 +243,27 @@ class Consumer:
         self._wanted()
 
     def _take(self, raw: Raw) -> None:
-        subject, reply, head, payload = raw
-        tokens = reply.split(b".")
+        subject, ack, head, payload = raw
+        tokens = ack.split(b".")
         place = 4 if len(tokens) == SHORT_ACK else 6
         try:
             deliveries, seq, stored = int(tokens[place]), int(tokens[place + 1]), tokens[place + 3]
         except (IndexError, ValueError):
             return  # no place of a consumer's: nobody could settle it
-        ack = reply.decode(errors="replace")
         if self._quiet or not self.placed:  # before it is placed nobody knows which stream's this is
-            self._connection.publish(ack, NAK)
+            self._say((ack,), NAK)
             return
-        known = self._held.get(seq) or self._settled.get(seq)
-        if known is not None:
-            self._take_again(known, stored, ack)
-            return
-        self._released.discard(seq)
-        self.last = max(self.last, seq)
+        if seq > self.last:
+            self.last = seq
+        else:  # it may have come before
+            known = self._held.get(seq) or self._settled.get(seq)
+            if known is not None:
+                self._take_again(known, stored, ack)
+                return
+            self._released.discard(seq)
         text = subject.decode(errors="replace")
         if seq < self._floor or (self._matches is not None and not self._matches(text)):
-            self._connection.publish(ack, ACK)
+            self._say((ack,), ACK)
             return
         size_bytes = len(head) + len(payload)
         held = self._held[seq] = _Held(seq, stored, ack, size_bytes)
@@ -272,15 +277,15 @@ class Consumer:
         else:
             self._waiting.append(delivery)
 
-    def _take_again(self, known: _Held, stored: bytes, ack: str) -> None:
+    def _take_again(self, known: _Held, stored: bytes, ack: bytes) -> None:
         """The server has not heard in time that we hold this, or that it is settled."""
         if known.stored != stored:  # another stream has got the name of ours
-            self._connection.publish(ack, NAK)
+            self._say((ack,), NAK)
             self._is_gone()
             return
         known.ack = ack
         if known.seq in self._settled:
-            self._acknowledge(known, time.monotonic())
+            self._acknowledge([known], time.monotonic())
 
     def _hear_of_pull(self, raw: Raw) -> None:
         """One has ended; or the consumer has."""
@@ -296,23 +301,35 @@ class Consumer:
             self._pulls.forget()
             self._lost()
 
-    def _acknowledge(self, held: _Held, now_s: float) -> None:
-        held.sent_s = now_s
-        self._connection.publish(held.ack, ACK, f"{self._acks}.{held.seq}")
+    def _acknowledge(self, settled: list[_Held], now_s: float) -> None:
+        """Tell the server that these are settled. It deals with what a connection says in order: what it answers to the
+        last of them is true of all.
+        """
+        self._last_number += 1
+        self._unconfirmed[self._last_number] = (now_s, settled)
+        lines = [encode_word(held.ack, ACK) for held in settled]
+        lines[-1] = encode_word(settled[-1].ack, ACK, b"%b%d" % (self._acks, self._last_number))
+        self._connection.publish_all(lines, len(lines) * len(ACK))
+
+    def _say(self, to: Sequence[bytes], word: bytes) -> None:
+        self._connection.publish_all([encode_word(ack, word) for ack in to], len(to) * len(word))
 
     def _settle_again(self, now_s: float) -> None:
-        for held in self._settled.values():
-            if now_s - held.sent_s >= SETTLE_AGAIN_S:
-                self._acknowledge(held, now_s)
+        late = [number for number, (sent_s, _) in self._unconfirmed.items() if now_s - sent_s >= SETTLE_AGAIN_S]
+        again = [held for number in late for held in self._unconfirmed.pop(number)[1]]
+        if again:
+            self._acknowledge(again, now_s)
 
     def _confirmed(self, raws: list[Raw]) -> None:
-        """The server has forgotten these, or never heard of them: either way they are no longer ours."""
-        cut, settled = len(self._acks) + 1, self._settled
+        """The server has forgotten what these answer, or never heard of it: either way it is no longer ours."""
+        cut, settled = len(self._acks), self._settled
         for raw in raws:
             try:
-                settled.pop(int(raw[0][cut:]), None)
-            except ValueError:
-                continue  # another's
+                _, confirmed = self._unconfirmed.pop(int(raw[0][cut:]))
+            except (KeyError, ValueError):
+                continue  # another's, or of what was said again since
+            for held in confirmed:
+                settled.pop(held.seq, None)
             if raw[2] and status_of(raw[2])[0] == NOBODY:
                 self._is_gone()
         if not settled:

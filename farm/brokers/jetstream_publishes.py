@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 
 from farm.broker import Matches, PublishDone, Published, Refused
-from farm.brokers.headers import to_headers
 from farm.brokers.jetstream_api import Refusal
 from farm.brokers.nats_connection import NatsConnection
-from farm.brokers.nats_protocol import Raw, encode_headers, status_of
+from farm.brokers.nats_envelope import block_of
+from farm.brokers.nats_protocol import Raw, status_of
 from farm.errors import (
     BrokerFull,
     BrokerUnavailable,
@@ -34,7 +34,6 @@ from farm.subject import INBOX
 CONFIRM_S: Final = 4.0
 DOUBT_S: Final = 1.0
 OPEN_LIMIT: Final = 65_536
-MESSAGE_ID: Final = "Nats-Msg-Id"
 REPLY_TO: Final = "farm-reply-to"  # a stream keeps no reply subject
 # Source: nats-server, errors.json: no room in memory, in the store, in the stream; the stream has its most.
 FULL: Final = (10023, 10028, 10047, 10077)
@@ -118,10 +117,10 @@ class Publishes:
         limit_bytes = connection.max_payload_bytes
         for number, message in enumerate(messages, first):
             if message.subject.startswith(INBOX):  # whoever waits there has it; no stream stores it
-                connection.publish(message.subject, message.payload, "", encode_headers(to_headers(message)))
+                connection.publish(message.subject, message.payload, "", block_of(message))
                 self._answer(batch, number, self._of(message.subject))
                 continue
-            headers = encode_headers(_headers_of(message, once=once))
+            headers = _headers_of(message, once=once)
             if len(headers) + len(message.payload) > limit_bytes:
                 self._answer(batch, number, PayloadTooLarge(len(headers) + len(message.payload), limit_bytes))
                 continue
@@ -192,11 +191,18 @@ class Publishes:
                 found = decode(payload) if payload else None
             except (KeyError, ValueError, msgspec.DecodeError, msgspec.ValidationError):
                 continue  # given up already, or another's
-            message = batch.messages[number - batch.first]
+            place = number - batch.first
+            message = batch.messages[place]
             if found is not None and found.error is None and found.stream:
-                self.silent = False
                 known = of(message.subject)
-                self._answer(batch, number, Published(known.triggers, known.listeners, found.seq))
+                self.silent = False
+                del opened[number]
+                if self._unheard:
+                    self._unheard.discard(number)
+                batch.answers[place] = Published(known.triggers, known.listeners, found.seq)
+                batch.left -= 1
+                if not batch.left:
+                    self._full(batch)
             elif found is not None and found.error is not None:
                 self._answer(batch, number, _refusal_of(found.error))
             elif status_of(head)[0]:
@@ -209,19 +215,17 @@ class Publishes:
         batch.answers[number - batch.first] = answer
         batch.left -= 1
         if not batch.left:
-            del self._batches[batch.first]
-            self._finished.append(batch)
-            self._wanted()
+            self._full(batch)
+
+    def _full(self, batch: _Batch) -> None:
+        del self._batches[batch.first]
+        self._finished.append(batch)
+        self._wanted()
 
 
-def _headers_of(message: Message, *, once: bool) -> list[tuple[str, str]]:
-    headers = to_headers(message)
-    if message.reply_to:
-        headers.append((REPLY_TO, message.reply_to))
-    known = message.dedup or (message.id if message.cause else "")
-    if known and once:
-        headers.append((MESSAGE_ID, known))
-    return headers
+def _headers_of(message: Message, *, once: bool) -> bytes:
+    known_by = (message.dedup or (message.id if message.cause else "")) if once else ""
+    return block_of(message, known_by, ((REPLY_TO, message.reply_to),) if message.reply_to else ())
 
 
 def _refusal_of(error: Refusal) -> Refused:

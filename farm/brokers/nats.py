@@ -26,17 +26,16 @@ from farm.broker import (
     Subscription,
 )
 from farm.brokers.backlog import Backlog
-from farm.brokers.headers import CAUSE, HOPS, ID, from_headers, to_headers
+from farm.brokers.headers import from_headers
 from farm.brokers.nats_connection import NatsConnection
+from farm.brokers.nats_envelope import block_of
 from farm.brokers.nats_pings import Flushed
-from farm.brokers.nats_protocol import Raw, decode_headers, encode_headers, open_to_wildcards
+from farm.brokers.nats_protocol import Raw, decode_headers, open_to_wildcards
 from farm.brokers.nats_target import target_of
 from farm.brokers.options.nats import NatsSpec
 from farm.errors import BrokerFull, BrokerUnavailable, InvalidSubject, NotPermitted, PayloadTooLarge, Problem
 from farm.message import Ids, Message
 from farm.spec import BrokerSpec
-
-OWN_LINES: Final = 3
 
 
 class _Topic:
@@ -55,6 +54,7 @@ class NatsBroker(Broker):
     """One `[brokers.NAME]` of type nats."""
 
     volatile = True
+    dedups = False
     weighs = True
 
     def __init__(self, spec: BrokerSpec, home: Home) -> None:
@@ -160,7 +160,7 @@ class NatsBroker(Broker):
         refused: dict[int, Refused] = {}
         limit_bytes = connection.max_payload_bytes
         for place, message in enumerate(messages):
-            headers, reply = _headers_of(message), message.reply_to or ""
+            headers, reply = block_of(message), message.reply_to or ""
             if len(headers) + len(message.payload) > limit_bytes:
                 refused[place] = PayloadTooLarge(len(headers) + len(message.payload), limit_bytes)
             elif " " in reply or not reply.isprintable():
@@ -216,15 +216,6 @@ class NatsBroker(Broker):
             self._became("down", f"the server does not let us subscribe to {topics}")
         else:
             self._became("up")
-
-
-def _headers_of(message: Message) -> bytes:
-    """The block of a message's headers. Most have none but ours, which need no looking at one by one."""
-    if message.cause and not message.headers:
-        ours = f"{ID}: {message.id}\r\n{CAUSE}: {message.cause}\r\n{HOPS}: {message.hops}\r\n"
-        if ours.count("\n") == ours.count("\r") == OWN_LINES:
-            return f"NATS/1.0\r\n{ours}\r\n".encode(errors="replace")
-    return encode_headers(to_headers(message))
 
 
 def _message_of(raw: Raw, new: Callable[[], str]) -> Message:

@@ -198,6 +198,14 @@ class NatsConnection:
             if not self._write_wanted:
                 self._want_write()
 
+    def publish_all(self, parts: list[bytes], size_bytes: int) -> None:
+        """As `publish`, for messages that are encoded already. size_bytes: of their headers and payloads."""
+        if self._link is not None:
+            self._out += parts
+            self._out_bytes += size_bytes
+            if not self._write_wanted:
+                self._want_write()
+
     def flush(self, done: OnFlushed) -> None:
         """Hear within CONFIRM_S and a second what became of all that was published before: by one PING for all that
         ask in this turn.

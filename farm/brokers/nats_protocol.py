@@ -22,9 +22,9 @@ PING: Final = b"PING\r\n"
 PONG: Final = b"PONG\r\n"
 ACK_PREFIX: Final = b"$JS.ACK."  # of the reply subject of whatever a stream's consumer is handed
 LINE_LIMIT_BYTES: Final = 1 << 20  # of a control line; an INFO with many servers is long
-_VERSION: Final = b"NATS/1.0"
+VERSION: Final = "NATS/1.0"
 _RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_PREFIXES)
-_HEAD: Final = "NATS/1.0\r\n"
+_VERSION: Final = VERSION.encode()
 _MSG: Final = ord("M")
 _HMSG: Final = ord("H")
 # Source: RFC 9110, section 5.6.2; NATS takes any printable ASCII without a colon, others may not.
@@ -70,11 +70,14 @@ class Parser:
     def _parse(self, data: bytes, found: dict[bytes, list[Raw]]) -> int:
         """Take what is complete; where it ends. Raises Malformed."""
         place, size, find = 0, len(data), data.find
+        batch: list[Raw] | None = None
+        batch_sid = b""
         self._need_bytes = 0
         while (end := find(CRLF, place)) >= 0:
             kind = data[place]
             if kind != _MSG and kind != _HMSG:
                 self._hand_over(found)
+                batch = None
                 self._on_line(data[place:end])
                 place = end + 2
                 continue
@@ -88,13 +91,15 @@ class Parser:
             if stop + 2 > size:
                 self._need_bytes = stop + 2 - place
                 break
-            body = end + 2 + head
-            raw = (fields[1], fields[3] if len(fields) == 5 else b"", data[end + 2 : body], data[body:stop])
-            batch = found.get(sid)
-            if batch is None:
-                found[sid] = [raw]
+            if batch is None or sid != batch_sid:
+                batch = found.setdefault(sid, [])
+                batch_sid = sid
+            reply = fields[3] if len(fields) == 5 else b""
+            if head:
+                body = end + 2 + head
+                batch.append((fields[1], reply, data[end + 2 : body], data[body:stop]))
             else:
-                batch.append(raw)
+                batch.append((fields[1], reply, b"", data[end + 2 : stop]))
             place = stop + 2
         return place
 
@@ -129,10 +134,17 @@ def encode_publish(subject: str, payload: bytes, reply: str = "", headers: bytes
     return f"HPUB {to} {head} {head + len(payload)}\r\n".encode(), headers, payload, CRLF
 
 
+def encode_word(subject: bytes, word: bytes, reply: bytes = b"") -> bytes:
+    """PUB of a few bytes, to a subject as it came."""
+    if reply:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(word), word)
+    return b"PUB %b %d\r\n%b\r\n" % (subject, len(word), word)
+
+
 def encode_headers(pairs: Iterable[tuple[str, str]]) -> bytes:
     """The block of these headers. What no line can carry is left out (a name) or becomes a space (in a value)."""
     lines = [f"{name}: {value}\r\n" for name, value in pairs]
-    text = f"{_HEAD}{''.join(lines)}\r\n"
+    text = f"{VERSION}\r\n{''.join(lines)}\r\n"
     breaks = len(lines) + 2
     if text.count("\n") != breaks or text.count("\r") != breaks:
         return encode_headers([(name, " ".join(value.splitlines())) for name, value in pairs if _NAME.fullmatch(name)])
