@@ -18,7 +18,7 @@ from farm.broker import Matches, PublishDone, Published, Refused
 from farm.brokers.jetstream_api import Refusal
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_envelope import block_of
-from farm.brokers.nats_protocol import Raw, status_of
+from farm.brokers.nats_protocol import Raw, encode_publish, status_of
 from farm.errors import (
     BrokerFull,
     BrokerUnavailable,
@@ -115,6 +115,7 @@ class Publishes:
         batch = self._batches[first] = _Batch(messages, done, first, time.monotonic())
         connection, inbox, opened = self._connection, self._inbox, self._open
         limit_bytes = connection.max_payload_bytes
+        parts, size_bytes = list[bytes](), 0
         for number, message in enumerate(messages, first):
             if message.subject.startswith(INBOX):  # whoever waits there has it; no stream stores it
                 connection.publish(message.subject, message.payload, "", block_of(message))
@@ -125,7 +126,9 @@ class Publishes:
                 self._answer(batch, number, PayloadTooLarge(len(headers) + len(message.payload), limit_bytes))
                 continue
             opened[number] = batch
-            connection.publish(message.subject, message.payload, f"{inbox}.{number}", headers)
+            parts += encode_publish(message.subject, message.payload, f"{inbox}.{number}", headers)
+            size_bytes += len(headers) + len(message.payload)
+        connection.publish_all(parts, size_bytes)
 
     def finish(self) -> None:
         """Call back for the batches that are full."""

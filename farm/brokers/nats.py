@@ -30,7 +30,7 @@ from farm.brokers.headers import from_headers
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_envelope import block_of
 from farm.brokers.nats_pings import Flushed
-from farm.brokers.nats_protocol import Raw, decode_headers, open_to_wildcards
+from farm.brokers.nats_protocol import Raw, decode_headers, encode_publish, open_to_wildcards
 from farm.brokers.nats_target import target_of
 from farm.brokers.options.nats import NatsSpec
 from farm.errors import BrokerFull, BrokerUnavailable, InvalidSubject, NotPermitted, PayloadTooLarge, Problem
@@ -159,6 +159,7 @@ class NatsBroker(Broker):
             return
         refused: dict[int, Refused] = {}
         limit_bytes = connection.max_payload_bytes
+        parts, size_bytes = list[bytes](), 0
         for place, message in enumerate(messages):
             headers, reply = block_of(message), message.reply_to or ""
             if len(headers) + len(message.payload) > limit_bytes:
@@ -166,7 +167,9 @@ class NatsBroker(Broker):
             elif " " in reply or not reply.isprintable():
                 refused[place] = InvalidSubject(Problem("invalid subject for the answer", why="a space in it"))
             else:
-                connection.publish(message.subject, message.payload, reply, headers)
+                parts += encode_publish(message.subject, message.payload, reply, headers)
+                size_bytes += len(headers) + len(message.payload)
+        connection.publish_all(parts, size_bytes)
         connection.flush(lambda flushed: done(self._answers(messages, refused, flushed)))
 
     def _answers(

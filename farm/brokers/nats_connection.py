@@ -14,7 +14,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -192,13 +192,9 @@ class NatsConnection:
         Args:
           headers: a block as `encode_headers` makes it, or nothing.
         """
-        if self._link is not None:
-            self._out += encode_publish(subject, payload, reply, headers)
-            self._out_bytes += len(payload) + len(headers)
-            if not self._write_wanted:
-                self._want_write()
+        self.publish_all(encode_publish(subject, payload, reply, headers), len(payload) + len(headers))
 
-    def publish_all(self, parts: list[bytes], size_bytes: int) -> None:
+    def publish_all(self, parts: Sequence[bytes], size_bytes: int) -> None:
         """As `publish`, for messages that are encoded already. size_bytes: of their headers and payloads."""
         if self._link is not None:
             self._out += parts

@@ -18,14 +18,13 @@ def block_of(message: Message, known_by: str = "", more: Sequence[tuple[str, str
     Args:
       known_by: what a stream is to know it by; empty: nothing.
     """
-    if message.cause and not message.headers and not more:
-        ours = f"{VERSION}\r\n{ID}: {message.id}\r\n{CAUSE}: {message.cause}\r\n{HOPS}: {message.hops}\r\n"
-        lines = 4
-        if known_by:
-            ours = f"{ours}{MESSAGE_ID}: {known_by}\r\n"
-            lines = 5
-        if ours.count("\n") == lines == ours.count("\r"):
-            return f"{ours}\r\n".encode(errors="replace")
+    own, cause = message.id, message.cause
+    if cause and not message.headers and not more:
+        said = f"{own}{cause}{known_by}"
+        if "\n" not in said and "\r" not in said:
+            known = f"{MESSAGE_ID}: {known_by}\r\n" if known_by else ""
+            block = f"{VERSION}\r\n{ID}: {own}\r\n{CAUSE}: {cause}\r\n{HOPS}: {message.hops}\r\n{known}\r\n"
+            return block.encode(errors="replace")
     pairs = [*to_headers(message), *more]
     if known_by:
         pairs.append((MESSAGE_ID, known_by))
