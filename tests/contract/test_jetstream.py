@@ -41,6 +41,7 @@ class NatsOutside:
 
         await self._client.subscribe(subject, cb=note)
         await self._client.flush()
+        await self._client.flush()  # the first PING may overtake the SUB, which waits in a buffer
         return read
 
 

@@ -37,6 +37,7 @@ class NatsOutside:
         found: list[bytes] = []
         await self._client.subscribe(subject, cb=_noting(found))
         await self._client.flush()
+        await self._client.flush()  # the first PING may overtake the SUB, which waits in a buffer
         return found
 
 
