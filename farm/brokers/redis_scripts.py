@@ -24,6 +24,14 @@ COPY_FIELD: Final = "farm-copy"  # marks what was put into a topic's own stream 
 
 _EFFECTS: Final = "if redis.replicate_commands then redis.replicate_commands() end\n"
 
+# What an error reply says; where a key is to blame, with it.
+_FAULT_OF: Final = """
+local function fault_of(said, key)
+  if type(said) ~= 'table' or not said.err then return nil end
+  return string.sub(said.err, 1, 9) == 'WRONGTYPE' and said.err .. ': ' .. key or said.err
+end
+"""
+
 # How an entry gets to where its subject's readers are.
 _PLACES: Final = """
 local places = {}
@@ -59,6 +67,7 @@ end
 RUN: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
+    + _FAULT_OF
     + _PLACES
     + """
 local argv, call, pcall, unpack, tonumber, type = ARGV, redis.call, redis.pcall, unpack, tonumber, type
@@ -70,7 +79,7 @@ local function add(key, dedup, from, to)
   else
     said = pcall('XADD', key, '*', unpack(argv, from, to))
   end
-  return type(said) == 'table' and said.err and said.err .. ': ' .. key or nil
+  return fault_of(said, key)
 end
 local function emit(found, dedup, from, to)
   local fault
@@ -169,6 +178,7 @@ return {#entries, cursor or '0'}
 # ARGV of each: subject, payload, how many words, words. Returns for each: how many subscribers got it; else an error.
 CAST: Final = (
     _EFFECTS
+    + _FAULT_OF
     + """
 local queues, answers, at = {}, {}, 1
 while at <= #ARGV do
@@ -179,7 +189,7 @@ while at <= #ARGV do
   queues[subject] = queues[subject] or redis.call('SMEMBERS', tag .. 'queues')
   for _, name in ipairs(queues[subject]) do
     said = redis.pcall('XADD', tag .. 'queue:' .. name, 'NOMKSTREAM', '*', unpack(ARGV, at + 3, at + 2 + words))
-    if type(said) == 'table' and said.err then answer = said.err .. ': ' .. tag .. 'queue:' .. name end
+    answer = fault_of(said, tag .. 'queue:' .. name) or answer
   end
   answers[#answers + 1] = answer
   at = at + 3 + words

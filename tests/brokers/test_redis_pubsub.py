@@ -8,7 +8,7 @@ from typing import Any
 
 from farm.broker import Home, Published
 from farm.brokers import backlog
-from farm.errors import BrokerUnavailable
+from farm.errors import BrokerUnavailable, InputError
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
 from tests.brokers import redis_house
@@ -103,6 +103,13 @@ async def test_what_nobody_has_granted_waits_within_bounds(ends: Ends, client: A
 
 
 class TestQueues:
+    async def test_a_queue_whose_key_is_no_stream_is_named_to_whoever_publishes(self, ends: Ends, client: Any) -> None:
+        client.sadd("farm:{a.b}:queues", "another")
+        client.set("farm:{a.b}:queue:another", "a string")
+        [bad] = await ends.publish(Message("1", "a.b", b""))
+        assert isinstance(bad, InputError)
+        assert str(bad).endswith("holding the wrong kind of value: farm:{a.b}:queue:another")
+
     async def test_one_publish_reaches_subscribers_and_queues(self, ends: Ends, client: Any) -> None:
         topic, queue = ends.trigger(0, "q.*", granted=1000), ends.trigger(1, "q.b", granted=1000, group="g")
         await ends.ready("q.b", topic, queue)
