@@ -198,7 +198,6 @@ class JetStreamBroker(Broker):
         else:
             self._publishes.send(messages, done, once=once)
             self._clear.clear()
-            self._want_turn()
 
     def _refusal(self) -> Refused | None:
         """Why nothing can be published now."""

@@ -41,13 +41,14 @@ class _Held(msgspec.Struct, eq=False, gc=False):
     """A delivery's place at the server.
 
     stored: when the message was stored, as the server writes it; ack: the subject of the newest delivery, which
-    settles those before.
+    settles those before; sent_s: when the server was told last that it is settled.
     """
 
     seq: int
     stored: bytes
     ack: bytes
     size_bytes: int
+    sent_s: float = 0.0
 
 
 class Consumer:
@@ -81,8 +82,6 @@ class Consumer:
         self._held: dict[int, _Held] = {}
         self._held_bytes = 0
         self._settled: dict[int, _Held] = {}
-        self._unconfirmed: Final[dict[int, tuple[float, list[_Held]]]] = {}  # when they were acknowledged together
-        self._last_number = 0
         self._released: Final[set[int]] = set()  # of a consumer that is ours alone: they come again
         self._floor = 0  # what is below it and not held was settled
         self._fresh: list[Delivery] = []
@@ -118,7 +117,6 @@ class Consumer:
         """
         if not self.is_on(stream):
             self._held, self._settled, self._floor = {}, {}, 0
-            self._unconfirmed.clear()
             self._held_bytes = 0
             self._released.clear()
             self._waiting.clear()
@@ -302,34 +300,29 @@ class Consumer:
             self._lost()
 
     def _acknowledge(self, settled: list[_Held], now_s: float) -> None:
-        """Tell the server that these are settled. It deals with what a connection says in order: what it answers to the
-        last of them is true of all.
-        """
-        self._last_number += 1
-        self._unconfirmed[self._last_number] = (now_s, settled)
-        lines = [encode_word(held.ack, ACK) for held in settled]
-        lines[-1] = encode_word(settled[-1].ack, ACK, b"%b%d" % (self._acks, self._last_number))
+        """Tell the server that these are settled."""
+        acks, lines = self._acks, list[bytes]()
+        for held in settled:
+            held.sent_s = now_s
+            lines.append(encode_word(held.ack, ACK, b"%b%d" % (acks, held.seq)))
         self._connection.publish_all(lines, len(lines) * len(ACK))
 
     def _say(self, to: Sequence[bytes], word: bytes) -> None:
         self._connection.publish_all([encode_word(ack, word) for ack in to], len(to) * len(word))
 
     def _settle_again(self, now_s: float) -> None:
-        late = [number for number, (sent_s, _) in self._unconfirmed.items() if now_s - sent_s >= SETTLE_AGAIN_S]
-        again = [held for number in late for held in self._unconfirmed.pop(number)[1]]
-        if again:
-            self._acknowledge(again, now_s)
+        late = [held for held in self._settled.values() if now_s - held.sent_s >= SETTLE_AGAIN_S]
+        if late:
+            self._acknowledge(late, now_s)
 
     def _confirmed(self, raws: list[Raw]) -> None:
-        """The server has forgotten what these answer, or never heard of it: either way it is no longer ours."""
+        """The server has forgotten these, or never heard of them: either way they are no longer ours."""
         cut, settled = len(self._acks), self._settled
         for raw in raws:
             try:
-                _, confirmed = self._unconfirmed.pop(int(raw[0][cut:]))
-            except (KeyError, ValueError):
-                continue  # another's, or of what was said again since
-            for held in confirmed:
-                settled.pop(held.seq, None)
+                settled.pop(int(raw[0][cut:]), None)
+            except ValueError:
+                continue  # another's
             if raw[2] and status_of(raw[2])[0] == NOBODY:
                 self._is_gone()
         if not settled:
