@@ -52,13 +52,18 @@ async def start_brokers(brokers: Mapping[str, Broker], spec: FarmSpec, *, first:
         for broker in brokers.values():
             group.create_task(broker.start())
     away = [
-        Problem(f"broker {name} is {broker.state}", where=spec.brokers[name].at, why=broker.fault)
+        _absence(broker, spec.brokers[name].at)
         for name, broker in brokers.items()
         if first and broker.state != "up" and getattr(spec.brokers[name], "required", False)
     ]
     if away:
         await close_brokers(brokers)
         raise BrokerUnavailable(*away)
+
+
+def _absence(broker: Broker, at: str) -> Problem:
+    where = "" if at in broker.fault else at  # mostly a fault says where
+    return Problem(f"broker {broker.name} is {broker.state}", where, broker.fault)
 
 
 async def close_brokers(brokers: Mapping[str, Broker]) -> None:

@@ -88,7 +88,7 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
             passed_on = output.reply_to == reply_to and name == trigger.broker
             (validate_reply if passed_on else validate)(output.reply_to)
     except InputError as error:
-        raise Misplaced(str(error)) from error
+        raise Misplaced(f"broker {name!r}: {error}") from error
     if headers:
         headers = passed(headers)
         if why := header_fault(headers):

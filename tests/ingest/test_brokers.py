@@ -25,9 +25,10 @@ class AwayBroker(Broker):
         super().__init__(spec.name)
         self.home = home
         self.closed = False
+        self.why = "connection refused"
 
     async def start(self) -> None:
-        self._became("down", "connection refused")
+        self._became("down", self.why)
 
     async def close(self) -> None:
         self.closed = True
@@ -103,6 +104,16 @@ async def test_a_server_that_is_required_and_away_is(tmp_path: Path) -> None:
     away = brokers["r"]
     assert isinstance(away, AwayBroker)
     assert away.closed
+
+
+async def test_a_fault_that_says_where_is_not_told_where_again(tmp_path: Path) -> None:
+    brokers = opened(tmp_path, spec_of(required=True))
+    away = brokers["r"]
+    assert isinstance(away, AwayBroker)
+    away.why = "redis://h:1: no answer"
+    with pytest.raises(BrokerUnavailable) as caught:
+        await start_brokers(brokers, spec_of(required=True), first=True)
+    assert [str(problem) for problem in caught.value.problems] == ["broker r is down: redis://h:1: no answer"]
 
 
 async def test_a_later_life_of_ingest_waits_for_what_is_required(tmp_path: Path) -> None:

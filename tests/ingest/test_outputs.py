@@ -67,6 +67,11 @@ def test_a_subject_that_no_broker_may_see_fails_the_call(subject: str) -> None:
     assert "invalid subject" in why(Output(b"", reply_to=subject))
 
 
+def test_what_is_too_large_names_the_broker_it_is_too_large_for() -> None:
+    text = why(Output(bytes((1 << 20) + 1), broker="other"))
+    assert text == "broker 'other': payload too large: 1048577 bytes exceed the limit of 1048576 bytes"
+
+
 def test_one_bad_output_fails_all_of_them() -> None:
     assert why(Output(b"good"), Output(b"bad", subject="a..b"))
 
