@@ -212,8 +212,9 @@ async def rate_of(stream: Stream, name: str, count: int, folder: Path) -> float:
     try:
         return await stream.rate(name, count)
     finally:
-        process.kill()
-        await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def _measure(stream: Stream, farm: Family, effort: Effort, say: Say) -> dict[str, list[float]]:
@@ -257,14 +258,11 @@ def _of_bare(name: str, rates: dict[str, list[float]]) -> Ratio:
     return ratio(f"jetstream: {SHOWN[name]} / {SHOWN['bare']}", "higher", rates[name], rates["bare"])
 
 
-def main(words: Sequence[str]) -> None:
-    """Without words: measure. With them: be one of those that are measured."""
-    if words:
-        name, url, folder = words
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(bare(url) if name == "bare" else alone(url, Path(folder)))
-        return
-    from tests.bench.report import FULL
+def main(name: str, url: str, folder: str) -> None:
+    """Be one of those that are measured: `rate_of` starts this file."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(bare(url) if name == "bare" else alone(url, Path(folder)))
 
-    found = measure(FULL, lambda text: print(text, file=sys.stderr))
-    print(found.tables[0].text())
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
