@@ -35,10 +35,12 @@ class Pulse:
         """Until when the process promised to be heard of, in monotonic ns; 0 before its first beat."""
         return self._words[_PROMISE]
 
-    def start(self, seq: int) -> None:
-        """Say that the call `seq` starts now."""
-        self._words[_SINCE] = time.monotonic_ns()
-        self._words[_STARTED] = seq
+    def start(self, seq: int, now_ns: int, ahead_ns: int) -> None:
+        """Say that the call `seq` starts now (monotonic ns), and promise as `promise` does."""
+        words = self._words
+        words[_PROMISE] = now_ns + ahead_ns
+        words[_SINCE] = now_ns
+        words[_STARTED] = seq
 
     def idle(self) -> None:
         """Say that no call runs."""

@@ -26,7 +26,9 @@ def too_much(outputs: list[Output]) -> Failed | None:
     """A failure when a call made more outputs than one may, else None."""
     if len(outputs) > OUTPUTS_LIMIT:
         return failed("output", f"{len(outputs)} outputs exceed the limit of {OUTPUTS_LIMIT}")
-    size = sum(map(size_bytes, outputs))
+    size = 0
+    for output in outputs:
+        size += size_bytes(output)
     if size > OUTPUTS_LIMIT_BYTES:
         return failed("output", f"outputs of {size} bytes exceed the limit of {OUTPUTS_LIMIT_BYTES} bytes")
     return None

@@ -25,7 +25,7 @@ from farm.wire.sockets import Dealer
 
 TICK_S: Final = 0.01
 IDLE_PROMISE_S: Final = 5.0
-CALL_GRACE_S: Final = 1.0
+CALL_GRACE_NS: Final = 1_000_000_000
 IDLE_WAIT_S: Final = 1.0
 CATCH_UP_COUNT: Final = 10  # ticks at once, at most
 TICKER_REST_S: Final = 1.0  # without a call for this long the ticker sleeps until the next one
@@ -107,7 +107,8 @@ class Link:
         if not self._unsent:
             self._oldest_ns = now_ns
         self._unsent.append(finished)
-        self._unsent_bytes += sum(len(output.payload) for output in finished.outputs)
+        for output in finished.outputs:
+            self._unsent_bytes += len(output.payload)
 
     def give_back(self, invoke: Invoke) -> None:
         """Hold the word that a call was not made until the next `flush`."""
@@ -215,7 +216,8 @@ class Loop:
     ) -> None:
         self._link = link
         self._components = components
-        self._deadlines_s = deadlines_s
+        self._ahead_ns = {name: int(limit_s * 1e9) + CALL_GRACE_NS for name, limit_s in deadlines_s.items()}
+        self._start_s = max([IDLE_PROMISE_S, *deadlines_s.values()]) + CALL_GRACE_NS / 1e9  # of making any instance
         self._lifeline = lifeline
         self._pulse = pulse
         self._queue: deque[Invoke] = deque()
@@ -258,34 +260,36 @@ class Loop:
         self._quick = 0
         while queue:
             invoke = queue.popleft()
-            if not self._may_start(invoke):
+            began_ns = self._start(invoke)
+            if not began_ns:
                 continue
             average = self._average_ns.get(invoke.component)
             if average is None or average > SLOW_NS:
                 link.flush()
-            took_ns, now_ns = self._call(invoke, ticker)
+            now_ns = self._call(invoke, ticker, began_ns)
             if link.due(now_ns):
                 link.flush()
             self._quick += 1
-            if took_ns > SLOW_NS or self._quick >= LOOK_UP_COUNT:
+            if now_ns - began_ns > SLOW_NS or self._quick >= LOOK_UP_COUNT:
                 return
         if not link.readable():
             link.flush()
 
-    def _may_start(self, invoke: Invoke) -> bool:
-        """Write what starts, then read what is revoked: ingest does the opposite, so one of the two sees the other."""
-        self._pulse.start(invoke.seq)
-        if invoke.seq > self._pulse.revoked():
-            return True
-        self._pulse.idle()
-        self._link.give_back(invoke)
-        return False
+    def _start(self, invoke: Invoke) -> int:
+        """Write what starts, then read what is revoked: ingest does the opposite, so one of the two sees the other.
 
-    def _call(self, invoke: Invoke, ticker: Ticker) -> tuple[int, int]:
-        """One call, of what `_may_start`; how long it took and when it ended, in monotonic ns."""
-        pulse = self._pulse
-        pulse.promise(self._deadlines_s.get(invoke.component, 0.0) + CALL_GRACE_S)
-        began_ns = time.monotonic_ns()
+        Returns: since when it runs, in monotonic ns; 0: it must not.
+        """
+        pulse, now_ns = self._pulse, time.monotonic_ns()
+        pulse.start(invoke.seq, now_ns, self._ahead_ns.get(invoke.component, CALL_GRACE_NS))
+        if invoke.seq > pulse.revoked():
+            return now_ns
+        pulse.idle()
+        self._link.give_back(invoke)
+        return 0
+
+    def _call(self, invoke: Invoke, ticker: Ticker, began_ns: int) -> int:
+        """One call that has been started; when it ended, in monotonic ns."""
         ticker.entered()
         self.hold.release()
         try:
@@ -294,11 +298,11 @@ class Loop:
             self.hold.acquire()
             ticker.left()
         now_ns = time.monotonic_ns()
-        pulse.idle()
+        self._pulse.idle()
         took_ns = now_ns - began_ns
         self._learn(invoke.component, took_ns)
         self._link.keep(Finished(invoke.delivery, invoke.attempt, took_ns // 1000, outputs, failed), now_ns)
-        return took_ns, now_ns
+        return now_ns
 
     def _learn(self, component: str, took_ns: int) -> None:
         average = self._average_ns.get(component)
@@ -308,7 +312,7 @@ class Loop:
         """Idle work, a piece at a time: make an instance before a message wants it. False: none is wanted now."""
         if self._link.readable():
             return True
-        self._pulse.promise(max([IDLE_PROMISE_S, *self._deadlines_s.values()]) + CALL_GRACE_S)
+        self._pulse.promise(self._start_s)
         ticker.entered()
         try:
             return self._components.prepare_next()

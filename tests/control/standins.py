@@ -71,7 +71,7 @@ class Standin:
         if "refuse" in self.does:
             raise PortTaken(Problem("port taken", where="127.0.0.1:3005", why="in use", todo="Choose another"))
         if "call" in self.does:
-            post.pulse.start(42)
+            post.pulse.start(42, time.monotonic_ns(), int(PROMISE_S * 1e9))
         if "late" in self.does:  # it is never ready
             while not any(isinstance(word, Drain) for word in post.lifeline.receive()):
                 post.pulse.promise(PROMISE_S)

@@ -89,7 +89,7 @@ class Worker:
             answers: list[Finished] = []
             for invoke in word.invokes:
                 self.seen.append(invoke)
-                self.slot.start(invoke.seq)
+                self.slot.start(invoke.seq, time.monotonic_ns(), 0)
                 said = self.answer(invoke)
                 if said is None:
                     continue

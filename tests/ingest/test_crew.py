@@ -172,7 +172,7 @@ def in_a_long_call(desk: Desk, others: int = 3) -> float:
         desk.offer()
     began_s = time.monotonic()
     assert desk.crew.assign(began_s)
-    desk.board.slot(10).start(1)
+    desk.board.slot(10).start(1, time.monotonic_ns(), 0)
     desk.dispatcher.joined(b"another")
     return began_s + 0.05
 
@@ -194,7 +194,7 @@ def test_what_is_behind_a_long_call_moves_to_a_worker_that_has_nothing_to_do() -
 def test_what_was_started_in_the_pause_stays_where_it_runs() -> None:
     desk = Desk()
     desk.crew.wake(in_a_long_call(desk))
-    desk.board.slot(10).start(3)
+    desk.board.slot(10).start(3, time.monotonic_ns(), 0)
     due_s = desk.crew.next_wake_s()
     assert due_s is not None
     desk.crew.wake(due_s)
@@ -204,7 +204,7 @@ def test_what_was_started_in_the_pause_stays_where_it_runs() -> None:
 def test_what_comes_back_not_run_waits_again_and_what_moved_already_does_not_wait_twice() -> None:
     desk = Desk()
     desk.crew.wake(in_a_long_call(desk))
-    desk.board.slot(10).start(2)
+    desk.board.slot(10).start(2, time.monotonic_ns(), 0)
     due_s = desk.crew.next_wake_s()
     assert due_s is not None
     desk.crew.wake(due_s)
@@ -218,7 +218,7 @@ def test_what_comes_back_not_run_waits_again_and_what_moved_already_does_not_wai
 def test_a_take_back_is_counted_with_what_it_moved(started: int, counted: tuple[int, int]) -> None:
     desk = Desk()
     desk.crew.wake(in_a_long_call(desk))
-    desk.board.slot(10).start(started)
+    desk.board.slot(10).start(started, time.monotonic_ns(), 0)
     due_s = desk.crew.next_wake_s()
     assert due_s is not None
     desk.crew.wake(due_s)

@@ -85,7 +85,7 @@ def test_a_worker_that_dies_in_mid_call_loses_nothing_and_only_its_call_counts(h
     client.publish(Publish("t", b"1"), Publish("t", b"2"))
     house.serve_until(lambda: len(house.workers[0].seen) == 2)
     first, second = house.workers[0].seen
-    house.workers[0].slot.start(first.seq)
+    house.workers[0].slot.start(first.seq, time.monotonic_ns(), 0)
     house.workers.pop(0).die()
     worker = house.worker()
     house.serve_until(lambda: len(worker.seen) == 2 and settled(house))

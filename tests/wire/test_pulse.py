@@ -11,7 +11,7 @@ from farm.wire.pulse import SLOT_COUNT, Board
 
 def test_slots_do_not_touch_each_other() -> None:
     board = Board()
-    board.slot(3).start(41)
+    board.slot(3).start(41, time.monotonic_ns(), 0)
     assert board.slot(3).started()[0] == 41
     assert [i for i in range(SLOT_COUNT) if board.slot(i).started() != (0, 0)] == [3]
 
@@ -29,7 +29,7 @@ def test_what_a_killed_child_had_started_stays_readable() -> None:
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        board.slot(1).start(77)
+        board.slot(1).start(77, time.monotonic_ns(), 0)
         os.write(tell, b"x")
         signal.pause()
     os.read(told, 1)
@@ -42,8 +42,9 @@ def test_what_a_killed_child_had_started_stays_readable() -> None:
 
 def test_an_idle_process_keeps_its_last_number_and_a_cleared_slot_nothing() -> None:
     pulse = Board().slot(0)
-    pulse.start(5)
+    pulse.start(5, 1_000, 500)
+    assert (pulse.started(), pulse.promised_ns()) == ((5, 1_000), 1_500)
     pulse.idle()
-    assert pulse.started() == (5, 0)
+    assert (pulse.started(), pulse.promised_ns()) == ((5, 0), 1_500)
     pulse.clear()
     assert (pulse.started(), pulse.promised_ns()) == ((0, 0), 0)
