@@ -158,6 +158,8 @@ def _renew_random(modules: Iterable[ModuleType]) -> None:
 
 
 def _body(payload: farm_types.Payload) -> bytes | str:
+    if isinstance(payload, farm_types.Payload_Text):  # nearly always
+        return payload.value
     if isinstance(payload, farm_types.Payload_Hex):
         return binascii.a2b_hex(payload.value)
     if isinstance(payload, farm_types.Payload_Latin1):

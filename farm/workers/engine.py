@@ -47,6 +47,7 @@ class Engine:
         native.forbid_async(config)
         self.raw: Final = wasmtime.Engine(config)
         self.memory: Final = native.whole_memory()
+        self.ticked = 0
 
     def __enter__(self) -> Self:
         return self
@@ -55,8 +56,9 @@ class Engine:
         self.raw.close()
 
     def tick(self) -> None:
-        """Say that 10 ms have passed. Any thread; runs while a guest does."""
+        """Say that 10 ms have passed. One thread, any; runs while a guest does."""
         self.raw.increment_epoch()
+        self.ticked += 1
 
     def store(self, memory_bytes: int) -> wasmtime.Store:
         """A store whose guests may use `memory_bytes` in each memory; its deadline must be set before each call."""
@@ -78,5 +80,8 @@ class Engine:
 
 
 def ticks(seconds: float) -> int:
-    """Ticks that are at least `seconds` long, whenever within a tick they are counted from."""
-    return math.ceil(seconds / TICK_S) + 1
+    """Ticks that are at least `seconds` long, whenever within a tick they are counted from.
+
+    One for the part of a tick that is over already, one for a tick that a thread has given and not counted yet.
+    """
+    return math.ceil(seconds / TICK_S) + 2

@@ -47,6 +47,7 @@ class Instance:
     structure: ctypes.Structure  # what the target points to
     target: Target
     data_bytes: int
+    ticked: int  # when its deadline was set last, in ticks of the engine
     calls: int = 0
 
     def growth_bytes(self) -> int:
@@ -94,7 +95,10 @@ class Instances:
         instance, self._idle = self._idle, None
         if instance is None:
             return self._make()
-        native.set_epoch_deadline(instance.target[1], self._deadline)
+        ticked = self._engine.ticked
+        if instance.ticked != ticked:  # within a tick it would be set to what it is
+            instance.ticked = ticked
+            native.set_epoch_deadline(instance.target[1], self._deadline)
         return instance
 
     def give_back(self, instance: Instance, *, full: bool = False) -> None:
@@ -139,6 +143,7 @@ class Instances:
         store = self._engine.store(self._spec.memory_bytes)
         try:
             store.set_wasi(self._wasi())
+            ticked = self._engine.ticked
             store.set_epoch_deadline(self._deadline.value)
             before_bytes = data_bytes()
             instance = self.linker.instantiate(store, self._callee.compiled)
@@ -151,7 +156,7 @@ class Instances:
         self._fails_to_start = False
         structure = native.func_of(func)
         target = self._callee.codec.target(native.context_of(store), ctypes.addressof(structure))
-        return Instance(store, structure, target, before_bytes)
+        return Instance(store, structure, target, before_bytes, ticked)
 
     def _wasi(self) -> wasmtime.WasiConfig:
         wasi = wasmtime.WasiConfig()
