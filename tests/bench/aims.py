@@ -35,6 +35,7 @@ AIMS: Final = (
     Aim("nats, Python guest: farm / FastStream", 2.5),
     Aim("nats, Python guest: farm / bare nats-py", 0.2),
     Aim("jetstream: farm's broker alone / bare nats-py, one inbox", 0.8),
+    Aim("jetstream: farm, tiny guest, 2 workers / bare nats-py, one inbox", 0.8),
     Aim("redis, Python guest, 2 workers: farm / bare redis-py", 0.5),
 )
 

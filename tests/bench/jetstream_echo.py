@@ -3,7 +3,7 @@
     bare nats-py     batches of 256, answers on one shared inbox, no future per message, the next pull under way; one
                      process, no component
     broker class     farm's, in one process: each delivery is published again and settled
-    farm             a Python guest, 2 workers
+    farm             a tiny or a Python guest, 2 workers
 One nats-server with its default settings. Each finds its input waiting in the stream; the time is that from its first
 outputs until all are stored and all inputs acknowledged.
 """
@@ -39,13 +39,14 @@ from tests.system.family import Family
 PAYLOAD: Final = b"x" * 100
 BATCH: Final = 256
 WINDOW: Final = 1024  # what ingest grants
-COUNT: Final = 80 * BATCH
+COUNT: Final = 160 * BATCH
 PATIENCE_S: Final = 60.0
 HEADS: Final = {"who": "who", "per_s": "messages/s", "of_bare": "of bare"}
 SHOWN: Final = {
     "bare": "bare nats-py, one inbox",
     "class": "farm's broker alone",
-    "farm": "farm, Python guest, 2 workers",
+    "tiny": "farm, tiny guest, 2 workers",
+    "python": "farm, Python guest, 2 workers",
 }
 CONFIG: Final = 'jetstream {{ store_dir: "{folder}/store" }}'
 MANIFEST: Final = """
@@ -55,9 +56,12 @@ name = "bench"
 type = "jetstream"
 servers = ["127.0.0.1:{port}"]
 stream = "IN"
+[components.tiny]
+source = "tiny.wasm"
+triggers = [{{ broker = "js", topic = "in.tiny", publish = {{ subject = "out.tiny" }} }}]
 [components.python]
 source = "python.wasm"
-triggers = [{{ broker = "js", topic = "in.farm", publish = {{ subject = "out.farm" }} }}]
+triggers = [{{ broker = "js", topic = "in.python", publish = {{ subject = "out.python" }} }}]
 """
 
 
@@ -224,7 +228,7 @@ async def _measure(stream: Stream, farm: Family, effort: Effort, say: Say) -> di
     for number in range(effort.pairs):
         for name in SHOWN if number % 2 else reversed(SHOWN):
             say(f"jetstream: {name}")
-            if name == "farm":
+            if name in ("tiny", "python"):
                 await stream.fill(name, count)
                 farm.up(2)
                 rates[name].append(await stream.rate(name, count))
@@ -242,7 +246,7 @@ def measure(effort: Effort, say: Say) -> Report:
         server = NatsServer(folder, CONFIG.format(folder=folder))
         server.start()
         stack.callback(server.stop)
-        farm = stack.enter_context(farms.farm(["Python"], text=MANIFEST.format(port=server.port)))
+        farm = stack.enter_context(farms.farm(["tiny", "Python"], text=MANIFEST.format(port=server.port)))
         rates = asyncio.run(_measure(Stream(server.port), farm, effort, say))
     report = Report()
     rows = [
@@ -250,7 +254,7 @@ def measure(effort: Effort, say: Say) -> Report:
         for name, found in rates.items()
     ]
     report.tables.append(Table("jetstream", "jetstream: fetch, publish, acknowledge, all confirmed", HEADS, list(rows)))
-    report.ratios += [_of_bare("class", rates), _of_bare("farm", rates)]
+    report.ratios += [_of_bare(name, rates) for name in SHOWN if name != "bare"]
     return report
 
 
