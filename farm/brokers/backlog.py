@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from farm.broker import LIGHT_BYTES, BrokerCounters, Delivery, OnDeliveries, grants_of
+from farm.broker import BrokerCounters, Delivery, OnDeliveries, grants_of
 from farm.brokers.grants import take
 from farm.message import Message
 
@@ -57,7 +57,7 @@ class Backlog:
         for message in messages:
             if granted <= 0:
                 break
-            granted -= 1 if len(message.payload) <= LIGHT_BYTES else grants_of(message)
+            granted -= grants_of(message)
             ready += 1
         queue.granted = granted
         for message in messages[ready:]:

@@ -16,7 +16,6 @@ from typing import Final
 
 from farm import log
 from farm.broker import (
-    LIGHT_BYTES,
     Broker,
     Delivery,
     Home,
@@ -208,7 +207,7 @@ class MemoryBroker(Broker):
         if queued and not self._has_room(queued, size * queued, OUTPUT_FACTOR if message.cause else 1):
             return False
         self.counters.received += len(route.queues)
-        used = 1 if len(message.payload) <= LIGHT_BYTES else grants_of(message)
+        used = grants_of(message)
         for queue in route.queues:
             delivery = Delivery(queue.trigger, message)
             if queue.granted > 0:
