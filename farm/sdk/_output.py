@@ -6,21 +6,38 @@ import io
 import logging
 import sys
 from contextlib import suppress
+from typing import cast
 
 # The levels of sd-daemon(3), as syslog numbers them.
 PREFIXES = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"))
 
 
-def tune_streams() -> None:
-    """Make print() one write a line, and any text printable."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", write_through=False, line_buffering=True, errors="backslashreplace")
+class Lines(io.TextIOWrapper):
+    """Text to a stream of the component: print() is one write a line, and any text can be printed."""
+
+    written = False  # to one of them, since the last flush
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream.detach(), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+    def write(self, text: str, /) -> int:
+        """Write `text`, and remember that there may be a half line."""
+        Lines.written = True
+        return super().write(text)
+
+
+def tuned_streams() -> tuple[Lines, Lines]:
+    """Standard output and error, made anew in the place of Python's own."""
+    out, err = (Lines(cast("io.TextIOWrapper", stream)) for stream in (sys.stdout, sys.stderr))
+    sys.stdout = sys.__stdout__ = out
+    sys.stderr = sys.__stderr__ = err
+    return out, err
 
 
 def flush_streams() -> None:
-    """Let no half line slip into the next message's output."""
+    """Let no half line slip into the next message's output: two flushes are 1 us, even of nothing."""
     try:
+        Lines.written = False
         sys.stdout.flush()
         sys.stderr.flush()
     except Exception:  # noqa: BLE001 - a handler may put anything in the place of its streams

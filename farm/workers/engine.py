@@ -27,7 +27,7 @@ MEMORIES_LIMIT: Final = 4
 TABLES_LIMIT: Final = 64
 TABLE_ELEMENTS_LIMIT: Final = 100_000
 
-SETTINGS: Final = f"epoch_interruption=1 threads=0 memory64=0 async=0 max_wasm_stack={STACK_BYTES}"
+SETTINGS: Final = f"epoch_interruption=1 threads=0 memory64=0 async=0 tasks=0 max_wasm_stack={STACK_BYTES}"
 
 
 def fingerprint() -> str:

@@ -64,6 +64,7 @@ set_epoch_deadline: Final = _bind("wasmtime_context_set_epoch_deadline", None)
 
 _new_error: Final = _bind("wasmtime_error_new", Pointer, ctypes.c_char_p)
 _allow_async: Final = _bind("wasmtime_config_wasm_component_model_async_set", None, Pointer, ctypes.c_bool)
+_support_tasks: Final = _bind("wasmtime_config_concurrency_support_set", None, Pointer, ctypes.c_bool)
 
 HOST_FUNCTION: Final = ctypes.CFUNCTYPE(Size, Pointer, Pointer, Pointer, Pointer, Size, Pointer, Size)
 """(data, context, type, arguments, count, results, count) -> error or 0."""
@@ -81,8 +82,13 @@ _add_func: Final = _bind(
 
 
 def forbid_async(config: wasmtime.Config) -> None:
-    """Refuse components that use async functions and streams (WASI 0.3), which wasmtime-py cannot serve."""
-    _allow_async(ctypes.cast(cast(Any, config).ptr(), Pointer), False)
+    """Refuse components that use async functions and streams (WASI 0.3), which wasmtime-py cannot serve.
+
+    Without them no call needs a task to be kept for it: 0.9 us less each.
+    """
+    pointer = ctypes.cast(cast(Any, config).ptr(), Pointer)
+    _allow_async(pointer, False)
+    _support_tasks(pointer, False)
 
 
 def whole_memory() -> memoryview:

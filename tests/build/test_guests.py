@@ -185,6 +185,18 @@ def test_a_line_is_one_write(conduct: Guest) -> None:
     assert "é ✓ \\ud800\n".encode() in conduct.output
 
 
+def test_a_half_line_in_a_stream_of_the_handlers_own_comes_out_too(conduct: Guest) -> None:
+    conduct.sent("rewrapping")
+    assert conduct.output == [b"\xe9"]
+
+
+def test_nothing_of_one_answer_is_in_the_next(conduct: Guest) -> None:
+    rich = Sent("ff", "hex", subject="some.where", broker="other", headers=(("x-a", "1"),), reply_to="back")
+    for _ in range(2):
+        assert conduct.sent("rich") == [rich]
+        assert conduct.sent("echo_text", "plain") == [Sent("plain")]
+
+
 def test_a_handler_that_closes_its_output_can_still_answer(conduct: Guest) -> None:
     assert conduct.sent("closing") == [Sent("closed")]
     assert conduct.sent("echo_text", "still here") == [Sent("still here")]

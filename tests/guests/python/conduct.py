@@ -1,6 +1,7 @@
 """Does what the message's subject says: the good and the bad that a handler can do."""
 
 import codecs
+import io
 import logging
 import os
 import random
@@ -205,6 +206,15 @@ def printing(message):
     log.info("seen\nagain")
     log.debug("never")
     log.error("trouble")
+
+
+def rewrapping(message):
+    sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="latin-1")
+    print("é", end="")
+
+
+def rich(message):
+    return Message(b"\xff", "some.where", broker="other", headers={"x-a": "1"}, reply_to="back")
 
 
 def closing(message):
