@@ -123,7 +123,7 @@ class Stream:
             assert time.monotonic() < end_s, f"{name} does not finish"
             if not early and done >= count // 20:
                 began_s, early = time.monotonic(), done
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
         return (count - early) / (time.monotonic() - began_s)
 
     async def _owed(self, consumer: str) -> int:
