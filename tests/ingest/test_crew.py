@@ -163,6 +163,15 @@ def test_what_a_dead_worker_had_sent_comes_before_its_end(desk: Desk) -> None:
     assert desk.happened == ["finished", "forgotten", "lost"]
 
 
+def test_what_a_dead_worker_had_sent_and_nobody_has_read_yet_comes_before_its_end_too(desk: Desk) -> None:
+    desk.name()
+    desk.join()
+    desk.crew.gone(Gone(W, 1, True, False, "signal 9"), NOW_S)
+    desk.arrived = [(W, [frame]) for frame in work.results(desk.crew.boot, [])]
+    desk.crew.wake(NOW_S + 0.01)
+    assert desk.happened == ["finished", "forgotten", "lost"]
+
+
 def in_a_long_call(desk: Desk, others: int = 3) -> float:
     """One message runs since 50 ms, `others` are behind it, another worker has nothing to do; when that is."""
     desk.name()

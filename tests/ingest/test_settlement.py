@@ -15,27 +15,36 @@ from tests.ingest.pieces import Clock, KeepingBroker, ScriptedBroker, record_of,
 
 
 class Desk:
-    """A settlement with two brokers, and what it said."""
+    """A settlement with two brokers, and what it said. log: what they and it did, in that order.
 
-    def __init__(self) -> None:
+    publish: the broker that outputs go to.
+    """
+
+    def __init__(self, source: ScriptedBroker | None = None, publish: str = "out") -> None:
         self.clock = Clock()
-        self.source = ScriptedBroker("in")
+        self.publish = PublishSpec(publish, "o")
+        self.source = source or ScriptedBroker("in")
         self.target = ScriptedBroker("out")
-        self.source.log = self.target.log = []
+        self.log: list[str] = []
+        self.source.log = self.target.log = self.log
         brokers: dict[str, Broker] = {"in": self.source, "out": self.target}
         self.failed: list[tuple[Record, Failed, Reason | None]] = []
         self.gone: list[Record] = []
         self.turns_wanted = 0
-        self.settlement = Settlement(brokers, self.clock, self._fail, self.gone.extend, self._want)
+        self.settlement = Settlement(brokers, self.clock, self._fail, self._go, self._want)
 
     def _fail(self, *said: Any) -> None:
         self.failed.append(said)
 
+    def _go(self, records: list[Record]) -> None:
+        self.gone += records
+        self.log += [f"gone {record.delivery.message.id}" for record in records]
+
     def _want(self) -> None:
         self.turns_wanted += 1
 
-    def settle(self, *outputs: Output, message_id: str = "id") -> Record:
-        record = record_of(outputs, trigger=trigger_of(publish=PublishSpec("out", "o")), id=message_id)
+    def settle(self, *outputs: Output) -> Record:
+        record = record_of(outputs, trigger=trigger_of(publish=self.publish))
         self.settlement.settle([record])
         return record
 
@@ -53,7 +62,7 @@ def test_outputs_are_confirmed_before_the_source_is_settled(desk: Desk) -> None:
     record = desk.settle(Output(b"1"), Output(b"2"))
     assert desk.source.settled == desk.gone == []
     desk.target.confirm()
-    assert desk.target.log == ["publish id:c:0", "publish id:c:1", "settle id"]
+    assert desk.log == ["publish id:c:0", "publish id:c:1", "settle id", "gone id"]
     assert desk.gone == [record]
 
 
@@ -98,7 +107,7 @@ def test_only_the_refused_output_is_published_again(desk: Desk) -> None:
     desk.settle(Output(b"1", broker="in"), Output(b"2"))
     desk.target.refusal = None
     desk.wake(0.05)
-    assert desk.target.log == ["publish id:c:0", "publish id:c:1", "settle id"]
+    assert desk.log == ["publish id:c:0", "publish id:c:1", "settle id", "gone id"]
 
 
 def test_waits_grow_to_a_second(desk: Desk) -> None:
@@ -156,62 +165,44 @@ def test_a_loop_ends_as_one(desk: Desk) -> None:
     assert [reason for _, _, reason in desk.failed] == ["loop"]
 
 
-class OneBroker:
-    """A settlement whose one broker commits, and another that does not."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.broker, self.other = KeepingBroker("in"), ScriptedBroker("out")
-        brokers: dict[str, Broker] = {"in": self.broker, "out": self.other}
-        self.failed: list[tuple[Record, Failed, Reason | None]] = []
-        self.gone: list[Record] = []
-        self.turns_wanted = 0
-        self.settlement = Settlement(brokers, self.clock, self._fail, self.gone.extend, self._want)
-
-    def _fail(self, *said: Any) -> None:
-        self.failed.append(said)
-
-    def _want(self) -> None:
-        self.turns_wanted += 1
-
-    def settle(self, *outputs: Output) -> Record:
-        record = record_of(outputs, trigger=trigger_of(publish=PublishSpec("in", "o")))
-        self.settlement.settle([record])
-        return record
+def keeping() -> tuple[Desk, KeepingBroker]:
+    """A desk whose source commits, and that broker; outputs go to it too."""
+    broker = KeepingBroker("in")
+    return Desk(broker, publish="in"), broker
 
 
 def test_outputs_to_the_sources_own_broker_are_committed_with_it_where_it_can() -> None:
-    desk = OneBroker()
+    desk, broker = keeping()
     record = desk.settle(Output(b"1"), Output(b"2"))
-    [commit] = desk.broker.committed
+    [commit] = broker.committed
     assert commit.delivery is record.delivery
     assert [message.payload for message in commit.outputs] == [b"1", b"2"]
-    assert (desk.broker.took, desk.broker.settled, desk.gone) == ([], [], [record])
-    assert desk.broker.counters.published == 2
+    assert (broker.took, broker.settled, desk.gone) == ([], [], [record])
+    assert broker.counters.published == 2
 
 
 def test_outputs_that_go_elsewhere_too_are_published_and_then_the_source_is_settled() -> None:
-    desk = OneBroker()
+    desk, broker = keeping()
     record = desk.settle(Output(b"1"), Output(b"2", broker="out"))
-    assert desk.broker.committed == []
-    assert [message.payload for message in desk.broker.took + desk.other.took] == [b"1", b"2"]
-    assert (desk.broker.settled, desk.gone) == ([record.delivery], [record])
+    assert broker.committed == []
+    assert [message.payload for message in broker.took + desk.target.took] == [b"1", b"2"]
+    assert (broker.settled, desk.gone) == ([record.delivery], [record])
 
 
 def test_a_commit_that_may_be_tried_again_is() -> None:
-    desk = OneBroker()
-    desk.broker.refusal = BrokerUnavailable("away")
+    desk, broker = keeping()
+    broker.refusal = BrokerUnavailable("away")
     record = desk.settle(Output(b"1"))
     assert desk.gone == desk.failed == []
     desk.settlement.wake(desk.clock.pass_(0.05))
-    desk.broker.refusal = None
+    broker.refusal = None
     desk.settlement.wake(desk.clock.pass_(1.0))
-    assert (len(desk.broker.committed), desk.gone, desk.settlement.next_wake_s()) == (1, [record], None)
+    assert (len(broker.committed), desk.gone, desk.settlement.next_wake_s()) == (1, [record], None)
 
 
 def test_a_commit_that_is_refused_for_good_fails_the_call() -> None:
-    desk = OneBroker()
-    desk.broker.refusal = InputError("no stream covers it")
+    desk, broker = keeping()
+    broker.refusal = InputError("no stream covers it")
     desk.settle(Output(b"1"))
     [(_, failed, _)] = desk.failed
     assert (failed.kind, "no stream covers it" in failed.text, desk.gone) == ("output", True, [])
