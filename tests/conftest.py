@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import hypothesis
 import pytest
 import uvloop
 
-IN_CI: Final = os.environ.get("CI") == "true"
+from tests.servers import IN_CI, program
 
 hypothesis.settings.register_profile("laptop", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -33,15 +32,7 @@ class RequireProgram(Protocol):
         ...
 
 
-def _require_program(name: str, *, in_ci: bool = IN_CI) -> Path:
-    if found := shutil.which(name):
-        return Path(found)
-    if in_ci:
-        pytest.fail(f"{name} is not installed, and CI skips nothing", pytrace=False)
-    pytest.skip(f"{name} is not installed")
-
-
 @pytest.fixture(scope="session")
 def require_program() -> RequireProgram:
     """`require_program("redis-server")` in a test that needs it."""
-    return _require_program
+    return program

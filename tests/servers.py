@@ -20,8 +20,7 @@ from typing import Final
 
 import pytest
 
-from tests.conftest import IN_CI
-
+IN_CI: Final = os.environ.get("CI") == "true"
 WITHIN_S: Final = 15.0
 TRIES: Final = 5
 PR_SET_PDEATHSIG: Final = 1
@@ -33,11 +32,13 @@ def find(name: str) -> str | None:
     return str(beside) if beside.is_file() else shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
-def program(name: str) -> str:
-    """The path of a server's program. A missing one skips the test, by its name, on a laptop, and fails it in CI."""
+def program(name: str, *, in_ci: bool = IN_CI) -> Path:
+    """The path of a program. Where it is missing the test is skipped, by the program's name, on a laptop, and fails in
+    CI.
+    """
     if (found := find(name)) is not None:
-        return found
-    if IN_CI:
+        return Path(found)
+    if in_ci:
         pytest.fail(f"{name} is not installed, and CI skips nothing", pytrace=False)
     pytest.skip(f"{name} is not installed")
 
@@ -58,7 +59,7 @@ class ServerProcess(ABC):
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = 0
-        self._program = program(self.name)
+        self._program = str(program(self.name))
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
