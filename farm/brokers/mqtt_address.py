@@ -71,7 +71,11 @@ async def reach(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
         elif address.scheme in OVER_HTTP:
             websocket = WebSocket(address.url, make)
             await _connect(address, lambda: websocket)
-            await websocket.opened
+            try:
+                await websocket.opened
+            except BaseException:  # nobody else knows of the connection yet
+                websocket.abort()
+                raise
         else:
             await _connect(address, make)
     except (OSError, ValueError) as error:  # ValueError: a host name that is none

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
@@ -50,6 +51,8 @@ class WebSocket(asyncio.Protocol):
         parts = [event.data for event in events if isinstance(event, Frame) and event.opcode in _DATA]
         if parts and self._inner is not None:
             self._inner.data_received(b"".join(parts))
+        if self._inner is not None and self._frames.state is not State.OPEN:
+            self._close()  # nothing may be sent any more, however long the server keeps the connection beneath
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
@@ -59,9 +62,15 @@ class WebSocket(asyncio.Protocol):
             self._inner.connection_lost(exc)
 
     def write(self, data: bytes) -> None:
-        """Send bytes of MQTT."""
-        self._frames.send_binary(data)
-        self._flush()
+        """Send bytes of MQTT, as long as the WebSocket is open."""
+        if self._frames.state is State.OPEN:
+            self._frames.send_binary(data)
+            self._flush()
+
+    def abort(self) -> None:
+        """End it now."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _open(self) -> None:
         if self._frames.handshake_exc is not None:
@@ -75,8 +84,12 @@ class WebSocket(asyncio.Protocol):
     def _fail(self, why: str) -> None:
         self.opened.set_exception(LinkFault(why))
         self.opened.exception()  # noticed, whether or not anybody waits for it
+        self.abort()
+
+    def _close(self) -> None:
+        """End it once what was written is sent."""
         if self._transport is not None:
-            self._transport.abort()
+            self._transport.close()
 
     def _flush(self) -> None:
         assert self._transport is not None
@@ -84,7 +97,7 @@ class WebSocket(asyncio.Protocol):
             if data:
                 self._transport.write(data)
             else:
-                self._transport.close()
+                self._close()
 
 
 class _Framed(asyncio.Transport):
