@@ -166,15 +166,32 @@ class ServerFolder:
 
 
 def of(manifest: Path) -> Rundir:
-    """The directories of the farm whose manifest lies at `manifest`; nothing is created."""
+    """The directories of the farm whose manifest lies at `manifest`; nothing is created.
+
+    Raises: NotPermitted: no variable says where, and the user has no home.
+    """
     real = manifest.resolve()
     name = re.sub(r"[^A-Za-z0-9_-]", "-", real.parent.name)[:40] or "root"
     farm_id = f"{name}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
     above = os.environ.get("FARM_STATE_DIR")
-    state = (Path(above).absolute() if above else platformdirs.user_state_path("farm")) / farm_id
+    state = (Path(above).absolute() if above else _home()) / farm_id
     runtime_above = os.environ.get("XDG_RUNTIME_DIR")
     runtime = Path(runtime_above).absolute() / f"farm-{farm_id}" if runtime_above else state / "run"
     return Rundir(state=state, runtime=runtime)
+
+
+def _home() -> Path:
+    """Where this user's farms keep their state unless FARM_STATE_DIR says it."""
+    try:
+        return platformdirs.user_state_path("farm")
+    except RuntimeError as error:  # a uid without an entry in passwd, as containers have it, and no HOME
+        raise NotPermitted(
+            Problem(
+                "no place for farm's state directory",
+                why=f"uid {os.getuid()} has no home",
+                todo="Set FARM_STATE_DIR to a folder that it may write",
+            )
+        ) from error
 
 
 def _lock(fd: int, how: int) -> bool:

@@ -42,6 +42,17 @@ def test_sockets_go_to_the_runtime_directory_of_the_session(tmp_path: Path, monk
     assert rundir.of(manifest(tmp_path / "shop")).admin.parent.parent == tmp_path / "xdg"
 
 
+def test_a_user_without_a_home_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> object:
+        raise KeyError(uid)
+
+    for name in ("FARM_STATE_DIR", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(NotPermitted, match="has no home.*Set FARM_STATE_DIR"):
+        rundir.of(manifest(tmp_path / "shop"))
+
+
 def test_directories_are_made_for_their_owner_alone(tmp_path: Path) -> None:
     made = rundir.of(manifest(tmp_path / "shop"))
     made.state.mkdir(parents=True, mode=0o755)

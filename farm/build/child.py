@@ -42,7 +42,14 @@ def build_in_child(source: Path, watch: Sequence[str] = (), timeout_s: float = 1
         build_folder(root).mkdir(parents=True, exist_ok=True)
         temporary = tempfile.mkdtemp(prefix=".child-", dir=build_folder(root))
     except OSError as error:
-        raise NotPermitted(Problem("cannot keep components", str(build_folder(root)), str(error))) from error
+        raise NotPermitted(
+            Problem(
+                "cannot keep components",
+                str(build_folder(root)),
+                error.strerror or str(error),
+                "Where farm may not write, run `farm build` beforehand",
+            )
+        ) from error
     try:
         return _run(
             _start([str(source.absolute()), *watch], temporary), root, timeout_s, shown(source.absolute(), root)
