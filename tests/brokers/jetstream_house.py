@@ -16,9 +16,10 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
+from farm.broker import Delivery
 from farm.brokers.jetstream import JetStreamBroker
 from farm.brokers.options.nats import JetStreamSpec
-from farm.testing.rig import Ends, eventually, home_of
+from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
 from tests.servers import NatsServer
 
 LETTERS = StreamConfig(name="letters", subjects=["farm.dlq.>"])
@@ -67,3 +68,30 @@ async def down(ends: Ends, *words: str) -> str:
 
 async def stream_of(client: Client, name: str) -> StreamConfig:
     return (await client.jetstream().stream_info(name)).config
+
+
+async def make_orders(client: Client, **settings: Any) -> None:
+    """Streams of somebody else: ORDERS, with these settings, and one for dead letters."""
+    await client.jetstream().add_stream(StreamConfig(name="ORDERS", subjects=["orders.>"], **settings))
+    await client.jetstream().add_stream(LETTERS)
+
+
+async def delete_consumer(client: Client) -> None:
+    """Of the one trigger that there is."""
+    [found] = await client.jetstream().consumers_info("under-test")
+    await client.jetstream().delete_consumer("under-test", found.name)
+
+
+async def subscribed(ends: Ends, topic: str = "a.b", group: str = "") -> list[Delivery]:
+    """A trigger that hears this topic, with room for all that a test sends."""
+    came = ends.trigger(0, topic, granted=1000, group=group)
+    await ends.ready(topic, came)
+    return came
+
+
+async def holding(ends: Ends, count: int, topic: str = "a.b", group: str = "") -> list[Delivery]:
+    """What has come for a trigger: so many messages, none of them settled."""
+    came = await subscribed(ends, topic, group)
+    await ends.publish(*numbered(count, topic))
+    await eventually(lambda: len(payloads(came)) == count, "all of them")
+    return came

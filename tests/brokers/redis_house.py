@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from farm.broker import Delivery, Home
-from farm.testing.rig import Ends
+from farm.message import Message
+from farm.testing.rig import PROBE, Ends, eventually, numbered
 from tests.brokers import redis_servers
 from tests.servers import RedisServer
 
@@ -50,12 +51,25 @@ async def pubsub(server: RedisServer, home: Home) -> AsyncIterator[Ends]:
 
 
 async def subscribed(ends: Ends, granted: int = 1000, group: str = "") -> list[Delivery]:
-    """A trigger on a.b whose stream is there; nothing has come yet."""
+    """A trigger on a.b whose stream is there, with nothing in it."""
     came = ends.trigger(0, "a.b", granted=1, group=group)
     await ends.ready("a.b", came)
+    await ends.publish(Message("last", "a.b", PROBE))  # of all that found out whether it is there
+    while came[-1].message.id != "last":
+        count = len(came)
+        ends.broker.grant(0, 1)
+        await eventually(lambda: len(came) > count, "the next probe")  # noqa: B023  (awaited in its turn)
     ends.broker.grant(0, granted)
     ends.broker.settle(list(came))
     del came[:]
+    return came
+
+
+async def holding(ends: Ends, count: int) -> list[Delivery]:
+    """What has come for a trigger on a.b: so many messages, none of them settled."""
+    came = await subscribed(ends)
+    await ends.publish(*numbered(count))
+    await eventually(lambda: len(came) == count, "all of them")
     return came
 
 

@@ -14,7 +14,17 @@ from farm.errors import BrokerUnavailable
 from farm.message import Message
 from farm.testing.rig import eventually, numbered, payloads
 from tests.brokers import jetstream_house
-from tests.brokers.jetstream_house import LETTERS, down, running, stream_of, up
+from tests.brokers.jetstream_house import (
+    LETTERS,
+    delete_consumer,
+    down,
+    holding,
+    make_orders,
+    running,
+    stream_of,
+    subscribed,
+    up,
+)
 from tests.servers import NatsServer
 
 server, client = jetstream_house.server, jetstream_house.client
@@ -36,7 +46,7 @@ async def test_a_stream_that_farm_made_takes_in_what_a_later_trigger_wants(
     server: NatsServer, client: Client, tmp_path: Path
 ) -> None:
     async with running(server, tmp_path) as ends:
-        await ends.ready("a.b", ends.trigger(0, "a.b", granted=100))
+        await subscribed(ends)
     async with running(server, tmp_path) as ends:
         await ends.ready("c.d", ends.trigger(0, "c.*", granted=100))
     assert sorted((await stream_of(client, "under-test")).subjects or ()) == ["a.b", "c.*"]
@@ -50,8 +60,7 @@ async def test_two_farms_widen_one_stream(server: NatsServer, client: Client, tm
 
 
 async def test_what_was_there_is_used_and_never_changed(server: NatsServer, client: Client, tmp_path: Path) -> None:
-    await client.jetstream().add_stream(StreamConfig(name="ORDERS", subjects=["orders.>"], max_msgs=100))
-    await client.jetstream().add_stream(LETTERS)
+    await make_orders(client, max_msgs=100)
     before = await stream_of(client, "ORDERS")
     await client.jetstream().publish("orders.old", b"old")
     async with running(server, tmp_path) as ends:
@@ -66,8 +75,7 @@ async def test_what_was_there_is_used_and_never_changed(server: NatsServer, clie
 
 
 async def test_a_trigger_may_begin_with_what_is_new(server: NatsServer, client: Client, tmp_path: Path) -> None:
-    await client.jetstream().add_stream(StreamConfig(name="ORDERS", subjects=["orders.>"]))
-    await client.jetstream().add_stream(LETTERS)
+    await make_orders(client)
     await client.jetstream().publish("orders.old", b"old")
     async with running(server, tmp_path, deliver="new") as ends:
         came = ends.trigger(0, "orders.*", granted=100)
@@ -107,8 +115,7 @@ async def test_a_topic_that_no_stream_can_take_in_is_one_line(server: NatsServer
 async def test_a_topic_outside_a_stream_of_somebody_else_is_one_line(
     server: NatsServer, client: Client, tmp_path: Path
 ) -> None:
-    await client.jetstream().add_stream(StreamConfig(name="ORDERS", subjects=["orders.>"]))
-    await client.jetstream().add_stream(LETTERS)
+    await make_orders(client)
     async with running(server, tmp_path, stream="ORDERS") as ends:
         ends.trigger(0, "bills.*", granted=1)
         await down(ends, "ORDERS", "bills.*", "farm did not make it")
@@ -149,8 +156,7 @@ async def test_more_replicas_than_there_are_servers_are_one_line(server: NatsSer
 
 async def test_a_deleted_stream_of_ours_is_made_again(server: NatsServer, client: Client, tmp_path: Path) -> None:
     async with running(server, tmp_path) as ends:
-        came = ends.trigger(0, "a.b", granted=1000)
-        await ends.ready("a.b", came)
+        came = await subscribed(ends)
         held = list(came)
         await client.jetstream().delete_stream("under-test")
         del came[:]
@@ -166,8 +172,7 @@ async def test_a_deleted_stream_of_ours_is_made_again(server: NatsServer, client
 async def test_a_deleted_stream_of_somebody_else_is_one_line(
     server: NatsServer, client: Client, tmp_path: Path
 ) -> None:
-    await client.jetstream().add_stream(StreamConfig(name="ORDERS", subjects=["orders.>"]))
-    await client.jetstream().add_stream(LETTERS)
+    await make_orders(client)
     async with running(server, tmp_path, stream="ORDERS") as ends:
         came = ends.trigger(0, "orders.*", granted=1000)
         await ends.ready("orders.x", came)
@@ -185,13 +190,9 @@ async def test_a_deleted_consumer_is_made_again_and_nothing_comes_twice(
     server: NatsServer, client: Client, tmp_path: Path
 ) -> None:
     async with running(server, tmp_path, retention="limits") as ends:
-        came = ends.trigger(0, "a.b", granted=1000)
-        await ends.ready("a.b", came)
-        await ends.publish(*numbered(10))
-        await eventually(lambda: len(payloads(came)) == 10, "all of them")
+        came = await holding(ends, 10)
         ends.broker.settle(came[:-3])
-        name = (await client.jetstream().consumers_info("under-test"))[0].name
-        await client.jetstream().delete_consumer("under-test", name)
+        await delete_consumer(client)
         await ends.publish(*numbered(10, first=10))
         await eventually(lambda: len(payloads(came)) >= 20, "the later ones")
         ends.broker.settle(came[-13:])
@@ -206,11 +207,9 @@ async def test_what_a_deleted_consumer_was_to_get_of_a_stream_of_interest_is_a_g
     server: NatsServer, client: Client, tmp_path: Path
 ) -> None:
     async with running(server, tmp_path) as ends:
-        came = ends.trigger(0, "a.b", granted=1000)
-        await ends.ready("a.b", came)
+        came = await subscribed(ends)
         assert ends.broker.counters.gaps == 0
-        name = (await client.jetstream().consumers_info("under-test"))[0].name
-        await client.jetstream().delete_consumer("under-test", name)
+        await delete_consumer(client)
         await eventually(lambda: ends.broker.counters.gaps == 1, "a gap")
         del came[:]
         await ends.ready("a.b", came)

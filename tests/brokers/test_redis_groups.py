@@ -16,7 +16,7 @@ from farm.brokers.redis_scripts import TAKE
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
 from tests.brokers import redis_house
-from tests.brokers.redis_house import STREAM, pending, subscribed
+from tests.brokers.redis_house import STREAM, holding, pending, subscribed
 from tests.brokers.redis_servers import plain, streams
 from tests.servers import RedisServer
 
@@ -25,9 +25,7 @@ server, client, ends = redis_house.server, redis_house.client, redis_house.strea
 
 class TestConsumers:
     async def test_own_pending_entries_come_first(self, ends: Ends, server: RedisServer, home: Home) -> None:
-        came = await subscribed(ends)
-        await ends.publish(*numbered(300))
-        await eventually(lambda: len(came) == 300, "all")
+        await holding(ends, 300)
         await ends.broker.close()  # without a word about what it had
         other = await Ends(streams(home_of(Path(home.folder()), 9), server.port)).start()
         await other.publish(*numbered(5, first=300))
@@ -151,9 +149,7 @@ class TestLostLeases:
 
 
 async def test_an_outage_changes_nothing_for_what_is_in_hand(ends: Ends, server: RedisServer, client: Any) -> None:
-    came = await subscribed(ends)
-    await ends.publish(*numbered(10))
-    await eventually(lambda: len(came) == 10, "all")
+    came = await holding(ends, 10)
     server.kill()
     await eventually(lambda: ends.broker.state == "down", "the broker to see it")
     ends.broker.settle(came[:5])

@@ -15,7 +15,7 @@ from farm.message import Message
 from farm.spec import Secret
 from farm.testing.rig import PROBE, Ends, eventually, home_of, numbered, payloads
 from tests.brokers import redis_house
-from tests.brokers.redis_house import STREAM, pending, subscribed
+from tests.brokers.redis_house import STREAM, holding, pending, subscribed
 from tests.brokers.redis_servers import streams
 from tests.servers import RedisServer
 
@@ -181,9 +181,7 @@ class TestGone:
     async def test_what_was_deleted_under_us_is_made_again_and_said_once(
         self, ends: Ends, client: Any, how: str
     ) -> None:
-        came = await subscribed(ends)
-        await ends.publish(*numbered(3))
-        await eventually(lambda: len(payloads(came)) == 3, "all")
+        came = await holding(ends, 3)
         ends.broker.settle(list(came))
         await eventually(lambda: pending(client) == 0, "all settled")
         del came[:]
@@ -213,9 +211,7 @@ class TestGone:
     async def test_entries_that_were_trimmed_before_they_were_handled_are_a_gap(
         self, ends: Ends, client: Any, server: RedisServer, home: Home
     ) -> None:
-        came = await subscribed(ends)
-        await ends.publish(*numbered(3))
-        await eventually(lambda: len(payloads(came)) == 3, "all")
+        came = await holding(ends, 3)
         await ends.broker.close()
         client.xdel(STREAM, came[1].token)
         again = Ends(streams(home, server.port))

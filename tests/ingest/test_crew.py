@@ -186,15 +186,21 @@ def in_a_long_call(desk: Desk, others: int = 3) -> float:
     return began_s + 0.05
 
 
+def after_the_pause(desk: Desk) -> float:
+    """Let the crew look again when it wants to; when that is."""
+    due_s = desk.crew.next_wake_s()
+    assert due_s is not None
+    desk.crew.wake(due_s)
+    return due_s
+
+
 def test_what_is_behind_a_long_call_moves_to_a_worker_that_has_nothing_to_do() -> None:
     desk = Desk()
     now_s = in_a_long_call(desk)
     desk.crew.wake(now_s)
     assert desk.board.slot(10).revoked() == 4
     assert desk.dispatcher.lanes["c"].waiting == 0, "the worker may be starting one just now"
-    due_s = desk.crew.next_wake_s()
-    assert due_s is not None
-    desk.crew.wake(due_s)
+    due_s = after_the_pause(desk)
     assert desk.dispatcher.lanes["c"].waiting == 3
     assert desk.crew.assign(due_s)
     assert desk.sent[-1][0] == b"another"
@@ -204,9 +210,7 @@ def test_what_was_started_in_the_pause_stays_where_it_runs() -> None:
     desk = Desk()
     desk.crew.wake(in_a_long_call(desk))
     desk.board.slot(10).start(3, time.monotonic_ns(), 0)
-    due_s = desk.crew.next_wake_s()
-    assert due_s is not None
-    desk.crew.wake(due_s)
+    after_the_pause(desk)
     assert desk.dispatcher.lanes["c"].waiting == 1
 
 
@@ -214,9 +218,7 @@ def test_what_comes_back_not_run_waits_again_and_what_moved_already_does_not_wai
     desk = Desk()
     desk.crew.wake(in_a_long_call(desk))
     desk.board.slot(10).start(2, time.monotonic_ns(), 0)
-    due_s = desk.crew.next_wake_s()
-    assert due_s is not None
-    desk.crew.wake(due_s)
+    after_the_pause(desk)
     assert desk.dispatcher.lanes["c"].waiting == 2
     desk.hear(*work.results(desk.crew.boot, [], [(2, 2), (3, 3), (4, 4)]))
     assert desk.dispatcher.lanes["c"].waiting == 3
@@ -228,9 +230,7 @@ def test_a_take_back_is_counted_with_what_it_moved(started: int, counted: tuple[
     desk = Desk()
     desk.crew.wake(in_a_long_call(desk))
     desk.board.slot(10).start(started, time.monotonic_ns(), 0)
-    due_s = desk.crew.next_wake_s()
-    assert due_s is not None
-    desk.crew.wake(due_s)
+    after_the_pause(desk)
     assert (desk.dispatcher.take_backs, desk.dispatcher.taken_back_count) == counted
 
 
