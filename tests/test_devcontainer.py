@@ -20,6 +20,7 @@ def test_each_server_is_there_on_loopback_alone_and_says_when_it_is_ready() -> N
     services = compose("compose.yaml")["services"]
     assert set(services) == {"redis", "nats", "mqtt"}
     for service in services.values():
+        assert service["ports"]
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         assert service["healthcheck"]["test"]
 

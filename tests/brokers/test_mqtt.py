@@ -103,11 +103,12 @@ async def test_a_will_is_published_when_farm_is_gone_without_a_word(server: Mosq
             pass
         other = Ends(MqttBroker(spec, home))
         await other.start()
-        await asyncio.sleep(0)
-        assert read == []
+        await client.send("farm1/status", b"mark")  # comes after whatever the end of the one before has said
+        await eventually(lambda: bool(read), "the mark")
+        assert [each.payload for each in read] == [b"mark"], "one that ends in order has no last will"
         taker = PlainClient(server.port, five=True, client_id="one")  # ends the connection of the other
         await taker.open()
-        await eventually(lambda: [each.payload for each in read] == [b"gone"], "the will")
+        await eventually(lambda: [each.payload for each in read] == [b"mark", b"gone"], "the will")
         await taker.close()
         await other.broker.close()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from tests.control.conftest import Standins, alive, wait_until
+from tests.control.standins import PROMISE_S
 
 
 def test_the_ready_line_comes_when_everybody_is_ready(standins: Standins) -> None:
@@ -110,8 +112,8 @@ def test_a_family_that_was_stopped_as_a_whole_loses_nobody(standins: Standins) -
     pids = standins.pids()
     for pid in [standins.process.pid, *pids]:
         os.kill(pid, signal.SIGSTOP)
-    # Every promise (1 s) is broken when the supervisor looks again.
-    wait_until(lambda: all_promises_broken(standins), "promises that are over")
+    stopped_s = time.monotonic()
+    wait_until(lambda: time.monotonic() > stopped_s + 2 * PROMISE_S, "every promise to be broken")
     for pid in [*pids, standins.process.pid]:
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: "stood still" in standins.log.read_text(), "a supervisor that noticed")
@@ -120,16 +122,6 @@ def test_a_family_that_was_stopped_as_a_whole_loses_nobody(standins: Standins) -
     wait_until(lambda: len(standins.heard()) > heard, "the next word")
     found = standins.wait_ready()
     assert [one.restarts for one in found.processes] == [0, 0, 0, 1]
-
-
-def all_promises_broken(standins: Standins) -> bool:
-    """2 s of this machine's time have gone since the last line that a stand-in wrote, or since it was asked first."""
-    import time
-
-    marker = standins.folder / "stopped-at"
-    if not marker.exists():
-        marker.write_text(str(time.monotonic()))
-    return time.monotonic() - float(marker.read_text()) > 2.0
 
 
 def test_ingest_can_ask_for_the_end_of_a_worker(standins: Standins) -> None:

@@ -47,8 +47,9 @@ def manifest(port: int, type_name: str, name: str = "redis", keys: str = "") -> 
 class Cli:
     """redis-cli."""
 
-    def __init__(self, program: Path, port: int) -> None:
+    def __init__(self, program: Path, port: int, folder: Path) -> None:
         self._words = [str(program), "-p", str(port)]
+        self._said = folder / "said"
 
     def say(self, *words: str) -> str:
         return subprocess.run([*self._words, *words], capture_output=True, text=True, timeout=20, check=True).stdout
@@ -56,20 +57,18 @@ class Cli:
     @contextlib.contextmanager
     def listening(self, *words: str) -> Iterator[Path]:
         """While it runs: a file of what it says."""
-        said = Path(f"/tmp/farm-redis-cli-{os.getpid()}.txt")
-        with said.open("wb") as file:
+        with self._said.open("wb") as file:
             process = subprocess.Popen([*self._words, *words], stdout=file, stdin=subprocess.DEVNULL)
         try:
-            yield said
+            yield self._said
         finally:
             process.terminate()
             process.wait(20)
-            said.unlink()
 
 
 @pytest.fixture
-def cli(require_program: RequireProgram, server: RedisServer) -> Cli:
-    return Cli(require_program("redis-cli"), server.port)
+def cli(require_program: RequireProgram, server: RedisServer, tmp_path: Path) -> Cli:
+    return Cli(require_program("redis-cli"), server.port, tmp_path)
 
 
 def subscribed(client: Any, topic: str, kind: str = "stream") -> bool:
@@ -124,6 +123,8 @@ def test_two_farms_share_a_group_and_what_one_had_comes_to_the_other(
         add(client, 0, COUNT)
         wait_until(lambda: client.xlen("done") >= COUNT, "every answer")
         assert sorted(answers(client)) == sorted(b"%d" % n for n in range(COUNT)), "each once"
+        for farm in farms:
+            farm.wait_settled()  # an answer is there before farm has heard that it is
         handled = [farm.component("echo")["handled"] for farm in farms]
         assert sum(handled) == COUNT
         add(client, COUNT, 2 * COUNT)
