@@ -1,7 +1,8 @@
 """ZeroMQ, driven by hand on its file descriptor.
 
-    Router  binds, knows each peer by its routing id and each new peer's uid and pid, sends without waiting
-    Dealer  connects to one Router
+    Router  binds, knows each peer by its routing id and each new peer's uid and pid, sends without waiting, and cuts
+            off who sends a frame of more than 16 MiB
+    Dealer  connects to one Router, and takes what it sends, however large
 The descriptor of a ZeroMQ socket is edge-triggered: it tells once that something changed, also after a send. So the
 rule everywhere: receive until nothing is left (or ask to be called again), and look again after sends (`Pump` does).
 Source: ZeroMQ zmq_getsockopt(3), ZMQ_FD; zmq.asyncio costs twice the CPU for single messages.
@@ -19,7 +20,7 @@ import zmq
 
 Sent = Literal["sent", "gone", "full"]  # gone: no such peer any more; full: its queue is at the high-water mark
 
-FRAME_LIMIT_BYTES: Final = 16 << 20
+FRAME_LIMIT_BYTES: Final = 16 << 20  # that a Router takes
 QUEUE_LIMIT: Final = 4096  # messages a socket holds for one peer before it says "full"
 _EVENTS: Final = zmq.EVENTS
 # As ints: with the flags themselves the same questions and sends take twice as long.
@@ -51,6 +52,8 @@ class Sockets:
         """
         raw = self._raw(zmq.ROUTER)
         raw.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # Of a Dealer's own Router any size: a frame above the bound ends the connection, and it is not made again.
+        raw.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT_BYTES)
         try:
             raw.bind(address)
         except zmq.ZMQError as error:
@@ -89,7 +92,6 @@ class Sockets:
         raw.setsockopt(zmq.LINGER, 500)
         raw.setsockopt(zmq.SNDHWM, QUEUE_LIMIT)
         raw.setsockopt(zmq.RCVHWM, QUEUE_LIMIT)
-        raw.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT_BYTES)
         return raw
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.wire.sockets import Dealer, Peer, Pump, Router, Sockets
+from farm.wire.sockets import FRAME_LIMIT_BYTES, Dealer, Peer, Pump, Router, Sockets
 
 
 @pytest.fixture
@@ -91,6 +91,22 @@ def test_every_frame_of_a_message_arrives_in_order(sockets: Sockets, address: st
     joined(router, dealer)
     router.send(b"d", [b"1", b"", b"3"])
     assert receive_one(dealer) == [b"1", b"", b"3"]
+
+
+def test_a_router_sends_a_frame_of_any_size(sockets: Sockets, address: str) -> None:
+    router, dealer = sockets.router(address), sockets.dealer(address, b"d")
+    joined(router, dealer)
+    body = b"x" * (FRAME_LIMIT_BYTES + 1)
+    assert router.send(b"d", [body]) == "sent"
+    assert receive_one(dealer) == [body]
+
+
+def test_who_sends_a_router_too_large_a_frame_is_cut_off(sockets: Sockets, address: str) -> None:
+    router, dealer = sockets.router(address), sockets.dealer(address, b"d")
+    joined(router, dealer)
+    assert dealer.send([b"x" * (FRAME_LIMIT_BYTES + 1)]) == "sent"
+    wait_until(lambda: router.send(b"d", [b"?"]) == "gone")
+    assert router.receive() == []
 
 
 async def test_a_pump_misses_nothing_while_both_sides_send(sockets: Sockets, address: str) -> None:
