@@ -97,6 +97,7 @@ class Ingest:
         self._crew = Crew(self._work, self._dispatcher, self._circuit, post.lifeline, post.board)
         self._relay = Relay(self._relay_router, self._brokers, triggers, self._status, self.want_turn)
         self._turn_wanted = False
+        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._due_s = 0.0  # when the next thing is due, as of the end of the last turn
@@ -134,8 +135,12 @@ class Ingest:
         self._loop.remove_reader(self._post.lifeline.fileno())
         for pump in self._pumps:
             pump.close()
+        # What brokers still confirm makes turns, in which clients are answered; who has closed is asked nothing.
+        self._drain_until_s = None
+        self._intake.pause(self._intake.triggers, QUIET)
         self._give_back({trigger.number for trigger in self._intake.triggers})
         await close_brokers(self._brokers)
+        self._closed = True
         self._circuit.letters.close()
         self._work.close()
         self._relay_router.close()
@@ -152,6 +157,8 @@ class Ingest:
 
     def _turn(self) -> None:
         """Act on all that was noted: take in, give out, tell listeners, and set the clock for what comes later."""
+        if self._closed:
+            return
         now_s = time.monotonic()
         self._turn_wanted = True  # what is noted from here on is dealt with below
         if now_s >= self._due_s:

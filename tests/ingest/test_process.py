@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.brokers.memory import MemoryBroker
 from farm.ingest import process
 from farm.invocation import Failed, Finished, Invoke, Output
 from farm.spec import PublishSpec, TriggerSpec
@@ -249,6 +251,24 @@ def test_a_drain_that_is_cut_short_counts_what_it_drops(house: House, capfd: pyt
     assert "drain cut short" in said
     assert "messages dropped" in said
     assert "200" in said
+
+
+def test_while_its_brokers_close_nothing_more_is_asked_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_once = MemoryBroker.close
+
+    async def slow(broker: MemoryBroker) -> None:
+        await at_once(broker)
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(MemoryBroker, "close", slow)
+    with house_of(ONE, tmp_path) as house:
+        house.worker(never)
+        house.client().publish(*[Publish("t", b"%d" % n) for n in range(200)])
+        house.serve_until(lambda: house.workers[0].seen)
+        assert house.drain(0.1) == 0
+    assert "internal error" not in "".join(capfd.readouterr())
 
 
 def test_while_it_drains_clients_are_refused_for_now(house: House) -> None:
