@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,9 @@ from farm.workers.imports import registry as imports
 SIZE_LIMIT_BYTES: Final = 64 << 20
 CPU_LIMIT_S: Final = 60
 DATA_LIMIT_BYTES: Final = 1 << 30
+# What is told of one component fits into a word of the lifeline, however many imports it has and of whatever types.
+PROBLEMS_LIMIT: Final = 32
+TEXT_LIMIT: Final = 1024  # characters of one part of a problem
 
 COMPONENT_PREAMBLE: Final = b"\0asm\x0d\0\1\0"
 MODULE_PREAMBLE: Final = b"\0asm\1\0\0\0"
@@ -93,13 +97,14 @@ def _inspect(wasm: Path, cache: Cache | None) -> tuple[Inspected, list[Problem]]
         try:
             compiled, entry, warnings, fresh = _compiled(engine, wasm, content, digest, cache)
         except wasmtime.WasmtimeError as error:
-            problem = _refusal(wasm, content, str(error))
+            problem = _cut(_refusal(wasm, content, str(error)))
             return Inspected(digest, problems=[str(problem)], exit_code=65), [problem]
         found_imports = shapes.imports_of(compiled, engine.raw)
         handler = exports.recognise(shapes.exports_of(compiled, engine.raw), str(wasm))
         problems = imports.problems(found_imports, str(wasm))
         if isinstance(handler, Problem):
             problems.append(handler)
+        problems = _bounded(problems, str(wasm))
         inspected = Inspected(
             digest=digest,
             entry=entry,
@@ -111,6 +116,21 @@ def _inspect(wasm: Path, cache: Cache | None) -> tuple[Inspected, list[Problem]]
             exit_code=65 if problems else 0,
         )
         return inspected, problems
+
+
+def _bounded(problems: list[Problem], where: str) -> list[Problem]:
+    """The first of them, cut, and how many others there are."""
+    shown = [_cut(problem) for problem in problems[:PROBLEMS_LIMIT]]
+    more = len(problems) - len(shown)
+    return [*shown, Problem(f"{more} problems more", where)] if more else shown
+
+
+def _cut(problem: Problem) -> Problem:
+    return replace(problem, what=_shortened(problem.what), why=_shortened(problem.why))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}..."
 
 
 MISSING: Final = "component not found"

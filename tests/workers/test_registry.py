@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.wire import lifeline
 from farm.workers import compiler
 from tests.guests import wat
 
@@ -43,6 +44,26 @@ def test_two_known_handlers_are_one_too_many(tmp_path: Path) -> None:
         "more than one known handler (x.wasm): "
         "it exports farm:messaging/handler@0.1.0 and leeorr:spin-message-trigger@0.2.0. Export one of them"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f'(import "acme:shop/i{n}@1.0.0" (instance (export "f" (func))))' for n in range(1000)),
+        "(type $t0 (tuple u8 u8))"
+        + "".join(f"(type $t{n} (tuple $t{n - 1} $t{n - 1}))" for n in range(1, 16))
+        + '(import "farm:messaging/publisher@0.1.0" (instance (export "publish" (func (param "m" $t15)))))',
+    ],
+    ids=["imports", "types"],
+)
+def test_what_is_told_of_a_component_fits_into_a_word_of_the_lifeline(text: str, tmp_path: Path) -> None:
+    problems = problems_of(f"(component {text})", tmp_path)
+    assert len(problems) <= compiler.PROBLEMS_LIMIT + 1
+    supervisor, child = lifeline.pair()
+    assert child.send(lifeline.Inspected("c", "", b"", problems, compiled=True))
+    [word] = supervisor.receive()
+    assert isinstance(word, lifeline.Inspected)
+    assert word.problems == problems
 
 
 @pytest.mark.parametrize("name", ["farm:messaging/handler@0.1.0", "guest"])
