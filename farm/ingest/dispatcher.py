@@ -211,13 +211,13 @@ class Dispatcher:
         self.taken_back_count += len(back)
         return len(back)
 
-    def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:
+    def returned(self, worker: bytes, calls: Sequence[tuple[int, int]]) -> None:
         """A worker did not run these, (delivery, seq), because they were revoked. Most were taken back already."""
         hand = self._hands.get(worker)
         if hand is None:
             return
         hand.stuck = False
-        for number, seq in calls:
+        for number, seq in reversed(calls):
             record = hand.records.get(number)
             if record is not None and record.seq == seq:
                 hand.drop(record)

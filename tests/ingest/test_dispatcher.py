@@ -296,6 +296,16 @@ def test_a_batch_that_did_not_leave_waits_again_in_its_order() -> None:
     assert [one.attempt for one in again.invokes] == [1, 1]
 
 
+def test_what_a_worker_returns_waits_again_in_its_order() -> None:
+    floor = Floor(A)
+    floor.learn(10)
+    floor.offer(4)
+    given = floor.assign()[A]
+    floor.answer(given, count=1)
+    floor.dispatcher.returned(A, [(invoke.delivery, invoke.seq) for invoke in given.invokes[1:]])
+    assert ids(floor.assign()[A]) == ["c2", "c3", "c4"]
+
+
 def test_retries_count_as_waiting_and_come_when_they_are_due() -> None:
     floor = Floor(A)
     floor.offer(1)

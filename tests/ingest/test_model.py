@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -75,7 +75,7 @@ class TakesBackWhatRuns(Dispatcher):
 
 
 class TakesBackTwice(Dispatcher):
-    def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:
+    def returned(self, worker: bytes, calls: Sequence[tuple[int, int]]) -> None:
         for number, _ in calls:
             record = self._records[number]
             if record.hand is not None:
@@ -84,7 +84,7 @@ class TakesBackTwice(Dispatcher):
 
 
 class ForgetsWhatComesBack(Dispatcher):
-    def returned(self, worker: bytes, calls: Iterable[tuple[int, int]]) -> None:
+    def returned(self, worker: bytes, calls: Sequence[tuple[int, int]]) -> None:
         pass
 
 
