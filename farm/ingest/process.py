@@ -227,9 +227,9 @@ class Ingest:
         assert self._drain_until_s is not None
         volatile = [trigger for trigger in self._intake.triggers if self._is_volatile(trigger)]
         waiting = sum(self._broker_of(trigger).waiting_for(trigger.number) for trigger in volatile)
-        over = now_s >= self._drain_until_s
-        if (over or not (waiting or len(self._dispatcher))) and not self.ended.done():
-            if over:
+        left = waiting + len(self._dispatcher)
+        if (now_s >= self._drain_until_s or not left) and not self.ended.done():
+            if left:
                 log.get().warning("drain cut short", in_flight=len(self._dispatcher), waiting=waiting)
             self.ended.set_result(0)
 

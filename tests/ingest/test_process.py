@@ -230,6 +230,13 @@ def test_a_drain_finishes_what_waits_and_ends_well(house: House, capfd: pytest.C
     assert "messages dropped" not in "".join(capfd.readouterr())
 
 
+def test_a_drain_without_time_that_has_nothing_to_finish_is_not_cut_short(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert house.drain(0.0) == 0
+    assert "drain cut short" not in "".join(capfd.readouterr())
+
+
 def test_at_a_drain_a_retry_has_one_attempt_more_and_is_then_a_dead_letter(tmp_path: Path) -> None:
     spec = farm_spec(component("c", TriggerSpec("test", "t", PublishSpec("test", "out"), 3, (3000.0,))))
     with house_of(spec, tmp_path) as house:
