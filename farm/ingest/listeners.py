@@ -174,7 +174,8 @@ class Listeners:
             channel = self._channels[key] = _Channel(compile_filter(word.pattern, broker.grammar))
             channel.end = broker.listen(word.pattern, self._note_for(key, channel))
         self._changed()
-        mine[word.listener] = channel.listeners[client, word.listener] = _Listener(key, min(CREDIT_LIMIT, word.credit))
+        credit = min(CREDIT_LIMIT, max(0, word.credit))
+        mine[word.listener] = channel.listeners[client, word.listener] = _Listener(key, credit)
 
     def _note_for(self, key: tuple[str, str], channel: _Channel) -> Callable[[list[Message]], None]:
         def note(messages: list[Message]) -> None:

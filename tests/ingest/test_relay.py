@@ -160,6 +160,14 @@ def test_without_credit_the_newest_are_left_out_and_show_as_a_gap(client: Client
     assert (heard.first, heard.messages[0].payload) == (7, b"6")
 
 
+def test_a_listener_that_begins_with_less_than_no_credit_hears_nothing_until_it_grants(client: Client) -> None:
+    listening(client, 5, "x", -2)
+    client.publish(*[Publish("x", b"%d" % n) for n in range(5)])
+    client.say(relay.Grant(5, 1))
+    gap = client.hear(relay.Heard)
+    assert (gap.first, gap.messages) == (6, [])
+
+
 def test_a_listener_that_grants_nothing_has_a_few_mib_waiting_for_it_whatever_its_credit(client: Client) -> None:
     listening(client, 5, "x", 4096)
     heavy = Publish("x", bytes(1 << 20))
