@@ -137,8 +137,9 @@ class Intake:
 
     def _note_for(self, trigger: Trigger) -> Callable[[list[Delivery]], None]:
         def note(deliveries: list[Delivery]) -> None:
-            self._noted.append((trigger, deliveries))
-            self.wanted()
+            if deliveries:  # a broker of somebody else's may hand over nothing
+                self._noted.append((trigger, deliveries))
+                self.wanted()
 
         return note
 

@@ -62,6 +62,13 @@ def test_what_arrives_is_noted_and_offered_in_the_next_turn() -> None:
     assert not gate.intake.take()
 
 
+def test_nothing_that_is_handed_over_is_nothing() -> None:
+    gate = Gate(1)
+    gate.arrive(0)
+    assert gate.wanted == 0
+    assert not gate.intake.take()
+
+
 def test_what_is_done_with_makes_room_for_as_much() -> None:
     gate = Gate(1)
     gate.granted()
