@@ -89,7 +89,8 @@ def _load(type_name: str, ours: Mapping[str, str], group: str) -> object:
             continue
         try:
             return entry.load()
-        except (ImportError, AttributeError) as error:
-            problem = Problem(f"cannot load type {type_name!r}", where=entry.value, why=str(error))
+        except Exception as error:  # a module of somebody else's may raise anything
+            why = f"{type(error).__name__}: {error}"
+            problem = Problem(f"cannot load type {type_name!r}", where=entry.value, why=why)
             raise BadValue(problem) from error
     return None

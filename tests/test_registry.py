@@ -34,10 +34,16 @@ NOTHING = 5
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package with a type "kafka", one that has no keys, and one that takes a name of ours."""
+    """A package with a type "kafka", types that have no keys or do not load, and one that takes a name of ours."""
     (tmp_path / "farm_kafka.py").write_text(PACKAGE)
+    (tmp_path / "farm_old.py").write_text("print 'of another Python'")
     monkeypatch.syspath_prepend(str(tmp_path))
-    targets = {"kafka": "farm_kafka:KafkaSpec", "odd": "farm_kafka:NOTHING", "lost": "farm_kafka:GONE"}
+    targets = {
+        "kafka": "farm_kafka:KafkaSpec",
+        "odd": "farm_kafka:NOTHING",
+        "lost": "farm_kafka:GONE",
+        "old": "farm_old:X",
+    }
     entries = [EntryPoint(name, target, registry.OPTIONS_GROUP) for name, target in targets.items()]
     entries.append(EntryPoint("nats", "farm_kafka:KafkaSpec", registry.OPTIONS_GROUP))
     monkeypatch.setattr(registry, "installed", lambda group: EntryPoints(entries).select(group=group))
@@ -55,7 +61,7 @@ def test_ours_are_those_of_the_documentation() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_an_installed_package_adds_a_type(tmp_path: Path) -> None:
-    assert broker_types() == [*OURS, "kafka", "lost", "odd"]
+    assert broker_types() == [*OURS, "kafka", "lost", "odd", "old"]
     text = BROKER.replace('type = "memory"', 'type = "kafka"\nbrokers = ["h:9092"]\nrequired = true')
     broker = read(write(tmp_path, text), {}).spec.brokers["test"]
     assert (broker.type, vars(broker)["brokers"], vars(broker)["required"]) == ("kafka", ("h:9092",), True)
@@ -69,7 +75,7 @@ def test_a_name_of_ours_stays_ours() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("name", ["odd", "lost"])
+@pytest.mark.parametrize("name", ["odd", "lost", "old"])
 def test_a_type_that_cannot_be_used_is_told_like_any_mistake(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadValue):
         options_of(name)
