@@ -96,8 +96,8 @@ def ask(path: Path, what: Literal["status", "down"], timeout_s: float) -> tuple[
     """Ask the supervisor; its answer, and the open socket (whose end-of-file says that farm is gone).
 
     Raises:
-      NotRunning: nobody listens.
-      Unanswered: no answer within `timeout_s`.
+      NotRunning: nobody listens, or it went away in between.
+      Unanswered: no answer within `timeout_s`, or too many are asking.
       WireError: an answer that does not parse.
     """
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -105,19 +105,29 @@ def ask(path: Path, what: Literal["status", "down"], timeout_s: float) -> tuple[
     try:
         client.connect(str(path))
         client.sendall(_ENCODER.encode(Question(what)) + b"\n")
-        line = b""
-        while not line.endswith(b"\n"):
-            chunk = client.recv(65536)
-            if not chunk or len(line) > LINE_LIMIT_BYTES:
-                raise NotRunning(Problem("the farm went away", where=str(path)))
-            line += chunk
-        return _STATUS.decode(line), client
+        return _STATUS.decode(_line_of(client)), client
     except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
         client.close()
         raise NotRunning(Problem("no farm is running here", todo="Start one with `farm up`")) from error
-    except TimeoutError as error:
+    except EOFError as error:
+        client.close()
+        raise NotRunning(Problem("the farm went away", where=str(path))) from error
+    except (TimeoutError, BlockingIOError) as error:  # the second: those it has not heard yet fill its queue
         client.close()
         raise Unanswered(Problem("the farm gave no answer", why=f"within {timeout_s:g} s")) from error
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         client.close()
         raise WireError(f"an answer of the admin socket that does not parse: {error}") from error
+
+
+def _line_of(client: socket.socket) -> bytes:
+    """Raises: EOFError, WireError: there is none, or it has no end."""
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = client.recv(65536)
+        if not chunk:
+            raise EOFError
+        line += chunk
+        if len(line) > LINE_LIMIT_BYTES:
+            raise WireError("an answer of the admin socket that has no end")
+    return line
