@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import BinaryIO, Final, cast
 
 from farm.errors import ManifestError, NotPermitted, Problem, SourceMissing
 from farm.spec import FarmSpec, Secret
@@ -33,16 +33,9 @@ def secrets_of(spec: FarmSpec) -> list[tuple[str, Secret]]:
 
 
 def variables_of(spec: FarmSpec, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that hold secrets, with their values.
-
-    Raises: ManifestError: all those that are not there.
-    """
-    named = [(key, secret.env) for key, secret in secrets_of(spec) if secret.env]
-    missing = [Problem(f"no variable {name}", where=key, why="it is to hold a secret") for key, name in named]
-    problems = [problem for problem, (_, name) in zip(missing, named, strict=True) if not environ.get(name)]
-    if problems:
-        raise ManifestError(*problems)
-    return {name: environ[name] for _, name in named}
+    """The variables that hold secrets, with their values; those that are not there are left out."""
+    named = [secret.env for _, secret in secrets_of(spec) if secret.env]
+    return {name: environ[name] for name in named if name in environ}
 
 
 def seal(values: Mapping[str, str]) -> int:
@@ -85,6 +78,7 @@ class Secrets:
         Raises:
           SourceMissing: the file or the variable is not there.
           NotPermitted: others may read the file, or we may not.
+          ManifestError: what is in the file is no secret.
         """
         if secret.file is not None:
             return _from_file(secret.file)
@@ -94,30 +88,44 @@ class Secrets:
         return value
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open something that may be no file: a pipe that nobody writes to is not waited for. Raises: OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return os.fdopen(fd, "rb")
+    except OSError:  # a folder
+        os.close(fd)
+        raise
+
+
 def _from_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise NotPermitted(Problem("a secret is in a file", where=str(path), why="this is none"))
+                raise ManifestError(_unusable(path, "it is no file"))
             if about.st_mode & _OTHERS:
-                raise NotPermitted(
-                    Problem("a secret that others may read", where=str(path), todo=f"Say `chmod o-rwx {path}`")
-                )
+                raise NotPermitted(_unusable(path, "others may read it", f"Say `chmod o-rwx {path}`"))
             raw = file.read(LIMIT_BYTES + 1)
+    except IsADirectoryError as error:
+        raise ManifestError(_unusable(path, "it is a folder")) from error
     except FileNotFoundError as error:
-        raise SourceMissing(Problem("no secret", where=str(path), why="no such file")) from error
+        raise SourceMissing(_unusable(path, "no such file", "Create it, or correct the name")) from error
     except OSError as error:
-        raise NotPermitted(Problem("cannot read a secret", where=str(path), why=error.strerror or "")) from error
+        why = (error.strerror or "").lower()
+        raise NotPermitted(_unusable(path, why, "Let farm's user read it")) from error
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise NotPermitted(Problem("a secret is text", where=str(path), why="this is not UTF-8")) from error
+        raise ManifestError(_unusable(path, "it is not UTF-8")) from error
     text = text.removesuffix("\n").removesuffix("\r")
     if not text or len(raw) > LIMIT_BYTES:
-        why = f"it is larger than {LIMIT_BYTES} bytes" if text else "it is empty"
-        raise NotPermitted(Problem("no secret", where=str(path), why=why))
+        raise ManifestError(_unusable(path, f"it is larger than {LIMIT_BYTES} bytes" if text else "it is empty"))
     return text
+
+
+def _unusable(path: Path, why: str, todo: str = "") -> Problem:
+    return Problem("cannot use a secret", str(path), why, todo)
 
 
 def _under(key: str, table: object) -> Iterator[tuple[str, Secret]]:

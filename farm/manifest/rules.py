@@ -36,6 +36,11 @@ def check(table: Table, folder: Path, grammars: Mapping[str, Grammar]) -> Iterat
     """
     brokers = as_table(table.get("brokers"))
     yield from _check_gateways(brokers)
+    for name, broker in brokers.items():
+        tls = as_table(as_table(broker).get("tls"))
+        if "key" in tls and "certificate" not in tls:
+            here: KeyPath = ("brokers", name, "tls", "key")
+            yield Finding(here, f"bad {dotted(here)}", "a key needs its certificate", 'Write certificate = ".."')
     for name, component in as_table(table.get("components")).items():
         path: KeyPath = ("components", name)
         given = as_table(component)

@@ -71,3 +71,10 @@ def test_a_source_that_farm_cannot_build_needs_a_command_and_the_command_makes_a
     ]
     made = read(write(tmp_path, text.replace(".rs", ".wasm") + 'build = "make"\n'), {})
     assert made.spec.components["hello"].build == "make"
+
+
+def test_a_key_of_tls_needs_its_certificate(tmp_path: Path) -> None:
+    text = '[app]\nname = "x"\n[brokers.b]\ntype = "nats"\nservers = ["h"]\ntls = { key = "farm.key" }\n'
+    assert said(tmp_path, text) == [
+        'bad brokers.b.tls.key (farm.toml:6): a key needs its certificate. Write certificate = ".."'
+    ]

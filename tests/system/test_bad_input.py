@@ -119,6 +119,38 @@ def test_a_component_that_cannot_run_is_refused_by_name(
     assert_one_line(ended.stderr, "h.wasm", *parts)
 
 
+SERVER = '[app]\nname = "bad"\n[brokers.shop]\ntype = "redis"\nurl = "rediss://127.0.0.1:1"\n'
+NO_FILE = SERVER + 'password = { file = "pw" }\n'
+NO_PEM = SERVER + 'tls = { ca = "farm.toml" }\n'
+
+
+@pytest.mark.parametrize(
+    ("manifest", "exit_code", "says"),
+    [(NO_FILE, 66, ("farm.toml:6", "pw: no such file")), (NO_PEM, 78, ("farm.toml:6", "no certificate"))],
+)
+def test_a_farm_whose_secrets_or_certificates_are_lacking_does_not_start(
+    manifest: str, exit_code: int, says: tuple[str, ...], tmp_path: Path, env: dict[str, str]
+) -> None:
+    (tmp_path / "farm.toml").write_text(manifest)
+    ended = run_farm("up", cwd=tmp_path, env=env)
+    assert ended.returncode == exit_code, ended.stderr.decode()
+    assert_one_line(ended.stderr, *says)
+    assert list(Path(env["FARM_STATE_DIR"]).iterdir()) == [], "something was begun"
+
+
+def test_check_warns_of_a_secret_that_is_not_here_and_refuses_a_file_that_is_wrong(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    (tmp_path / "farm.toml").write_text(NO_FILE)
+    warned = run_farm("check", cwd=tmp_path, env=env)
+    assert warned.returncode == 0, warned.stderr.decode()
+    assert "warning: cannot use brokers.shop.password.file here (farm.toml:6): " in warned.stderr.decode()
+    (tmp_path / "farm.toml").write_text(NO_PEM)
+    refused = run_farm("check", cwd=tmp_path, env=env)
+    assert refused.returncode == 78
+    assert_one_line(refused.stderr, "farm.toml:6", "no certificate")
+
+
 def test_every_problem_of_a_manifest_is_said_at_once(tmp_path: Path, env: dict[str, str]) -> None:
     (tmp_path / "farm.toml").write_text(
         component("h.wasm", 'deadline = "5 apples"\nmemry = "1MiB"\n').replace("[app]", "[ap]")

@@ -92,12 +92,30 @@ def test_a_secret_of_the_environment_is_with_nobody_but_ingest(server: NatsServe
     assert farm.down() == 0
 
 
+def test_a_secret_in_a_file_is_with_nobody_but_ingest(server: NatsServer, farm: Family) -> None:
+    path, secret = farm.folder / "farm.toml", farm.folder / "pw"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    path.write_text(path.read_text().replace('{ env = "SHOP_PASSWORD" }', '{ file = "pw" }'))
+    del farm.env["SHOP_PASSWORD"]
+    server.start()
+    farm.up(workers=1)
+    farm.wait_ready()
+    assert farm.process is not None
+    if os.geteuid() == 0:
+        assert holds(farm.pids("ingest")[0], PASSWORD.encode()), "the search finds nothing where there is something"
+    assert not holds(farm.pids("worker")[0], PASSWORD.encode())
+    assert not holds(farm.process.pid, PASSWORD.encode())
+    assert farm.down() == 0
+
+
 def test_a_variable_that_is_to_hold_a_secret_and_is_not_there_ends_the_start(farm: Family) -> None:
     del farm.env["SHOP_PASSWORD"]
     done = farm.run("up")
     assert (done.returncode, done.stderr.decode()) == (
         78,
-        "error: no variable SHOP_PASSWORD (brokers.shop.password): it is to hold a secret\n",
+        "error: cannot use brokers.shop.password.env (farm.toml:8): the variable SHOP_PASSWORD is not set. "
+        "Set it for `farm up`\n",
     )
 
 

@@ -15,6 +15,7 @@ from farm import log, rundir
 from farm.control.cli.options import App, manifest_path
 from farm.control.prepare import HANDLER_SUFFIX, Built, build_all, error_of, raise_all
 from farm.errors import BadComponent, BadValue, FarmError, Problem, SourceMissing
+from farm.manifest.files import look, refuse
 from farm.manifest.read import read
 from farm.manifest.review import review
 from farm.spec import ComponentSpec, FarmSpec
@@ -56,7 +57,9 @@ def _unknown(name: str, spec: FarmSpec) -> BadValue:
 def check(app: App = None) -> None:
     """Say all that is wrong with the manifest, the handlers and the .wasm files, without building anything.
 
-    Exit code 0 when nothing is, 78 for the manifest, 65 for a component, 66 for a file that is not there.
+    Secrets and certificates that are not on this machine are warnings: `farm up` refuses to start without them. Exit
+    code 0 when nothing is wrong, 78 for the manifest, 65 for a component, 66 for a file that is not there, 77 for one
+    that may not be read.
 
     \b
     Examples:
@@ -68,6 +71,11 @@ def check(app: App = None) -> None:
     log.configure("warning", "check")
     for warning in review(manifest):
         _warn(warning)
+    lacks = look(manifest, os.environ)
+    for lack in lacks:
+        if lack.elsewhere or lack.kind == "open":
+            _warn(lack.warning)
+    refuse([lack for lack in lacks if not lack.elsewhere])
     errors: list[FarmError] = []
     for component in spec.components.values():
         try:

@@ -52,16 +52,20 @@ def up(workers: Workers = None, app: App = None, log_level: LogLevel = "info") -
 
 def _run(manifest: Path, workers: int, level: log.Level) -> int:
     from farm.control import kernel, preload
+    from farm.control.cli.apart import look_apart
     from farm.control.family import Plan
     from farm.control.prepare import prepare
     from farm.control.supervisor import Supervisor
+    from farm.manifest.files import refuse
     from farm.manifest.read import read
 
     kernel.fill_standard_descriptors()
     log.configure(level, "supervisor")
     secrets_fd = take_descriptor()
-    spec = read(manifest, os.environ).spec
+    found = read(manifest, os.environ)
+    spec = found.spec
     if secrets_fd is None:
+        refuse(look_apart(found, os.environ))
         _hide_secrets(spec)
     else:
         kernel.conceal()
@@ -82,10 +86,7 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
 
 
 def _hide_secrets(spec: FarmSpec) -> None:
-    """Where the environment holds secrets of the manifest: become a process whose environment holds none.
-
-    Raises: ManifestError: a variable that is to hold one is not there.
-    """
+    """Where the environment holds secrets of the manifest: become a process whose environment holds none."""
     values = variables_of(spec, os.environ)
     if values:
         fd = seal(values)
