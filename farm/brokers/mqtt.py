@@ -43,7 +43,7 @@ LOOK_S: Final = 0.5
 TIDY_S: Final = 10.0  # after the last trigger: by then all are there that will be
 MAIN: Final = "main"
 LIVE: Final = "live"
-OVERHEAD_BYTES: Final = 16 << 10  # of a packet's limit: headers and subject
+OVERHEAD_BYTES: Final = 16 << 10  # of a packet's limit, half of it at most: headers and subject
 
 
 class MqttBroker(Broker):
@@ -205,6 +205,7 @@ class MqttBroker(Broker):
             partial(self._login, name, clean=not kept),
             qos=self._spec.qos if name != LIVE else 0,
             retained=name != LIVE,
+            retains=self._spec.retain and name == MAIN,
             kept=self._record.filters(name) if kept else {},
             keep=keep,
         )
@@ -233,12 +234,10 @@ class MqttBroker(Broker):
         """The server has let us in: publish to it."""
         lane = self._session(MAIN).lane
         assert lane.link is not None
-        self._outbox.connected(lane.link, greeting.window, careful=lane.is_shaky)
         limit_bytes = greeting.packet_limit_bytes
-        if limit_bytes is not None:
-            room_bytes = max(0, limit_bytes - OVERHEAD_BYTES)
-            room_bytes //= self._form.growth
-            self.payload_limit_bytes = min(PAYLOAD_LIMIT_BYTES, room_bytes)
+        self._outbox.connected(lane.link, greeting.window, limit_bytes, careful=lane.is_shaky)
+        room_bytes = max(limit_bytes - OVERHEAD_BYTES, limit_bytes // 2) // self._form.growth
+        self.payload_limit_bytes = min(PAYLOAD_LIMIT_BYTES, room_bytes)
 
     def _changed(self) -> None:
         """The state of a session may be another one."""

@@ -53,7 +53,8 @@ class LanePlan:
 
     login: who it is, asked at each connect; it may raise FarmError for a secret. kept: the filters that the server may
     have in a session that is kept, with their identifiers; `keep` is called when they have changed. qos: asked for.
-    retained: whether what was retained before is wanted, once for each filter.
+    retained: whether what was retained before is wanted, once for each filter; retains: what is published over it is to
+    be retained.
     """
 
     address: Address
@@ -61,6 +62,7 @@ class LanePlan:
     login: Callable[[], Login]
     qos: int
     retained: bool
+    retains: bool
     kept: dict[str, int]
     keep: Callable[[], None]
 
@@ -167,6 +169,8 @@ class Lane:
         if topic_filter is not None and topic_filter in self._wanted:
             if reason >= REFUSED:
                 self._refused[topic_filter] = text
+            elif reason < self._plan.qos:
+                self._refused[topic_filter] = f"it grants QoS {reason} alone: set qos = {reason}"
             else:
                 self._refused.pop(topic_filter, None)
         self._look()
@@ -176,6 +180,8 @@ class Lane:
         greeting = self.greeting
         if greeting.qos < self._plan.qos:
             return "it has no QoS 1: set qos = 0"
+        if self._plan.retains and not greeting.retains:
+            return "it retains nothing: remove `retain`"
         return "" if greeting.identifiers else 'it has no subscription identifiers: set version = "3.1.1"'
 
     def _sync(self) -> None:

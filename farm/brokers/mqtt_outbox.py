@@ -17,8 +17,16 @@ import msgspec
 from farm.broker import PublishDone, Published, Refused
 from farm.brokers.mqtt_link import Link
 from farm.brokers.mqtt_packets import Ack
-from farm.brokers.mqtt_paho import NUMBERS_LIMIT
-from farm.errors import BrokerFull, BrokerUnavailable, InputError, InvalidSubject, NotPermitted, Problem
+from farm.brokers.mqtt_paho import NUMBERS_LIMIT, PACKET_MOST_BYTES
+from farm.errors import (
+    BrokerFull,
+    BrokerUnavailable,
+    InputError,
+    InvalidSubject,
+    NotPermitted,
+    PayloadTooLarge,
+    Problem,
+)
 from farm.message import Message
 
 CONFIRM_S: Final = 4.0  # looked at every half second: an answer within 5 s
@@ -93,6 +101,7 @@ class Outbox:
         self._link: Link | None = None
         self._why = "not connected yet"
         self._window = self._full_window = WINDOW
+        self._packet_limit_bytes = PACKET_MOST_BYTES
         self._careful_until_s = 0.0
         self._number = FIRST_NUMBER
         self._flying: dict[int, _Letter] = {}
@@ -108,14 +117,18 @@ class Outbox:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
 
-    def connected(self, link: Link, window: int, *, careful: bool = False) -> None:
+    def connected(
+        self, link: Link, window: int, packet_limit_bytes: int = PACKET_MOST_BYTES, *, careful: bool = False
+    ) -> None:
         """There is a connection, over which the server takes so many messages unconfirmed.
 
         Args:
+          packet_limit_bytes: what one packet may have; for a larger one the server ends the connection.
           careful: the last ones were cut. A server may do that for one publish (mosquitto 2.0.11 for one that is not
             allowed) and take with it what it has said of the others: so one at a time, until it has lasted a while.
         """
         self._link = link
+        self._packet_limit_bytes = packet_limit_bytes
         self._full_window = min(window, WINDOW)
         self._window = 1 if careful else self._full_window
         self._careful_until_s = self._clock() + CAREFUL_S
@@ -166,8 +179,12 @@ class Outbox:
             if unsent_bytes > UNSENT_LIMIT_BYTES:
                 answers.append(self._full())
                 continue
-            link.send(pack(message, 0))
-            unsent_bytes += len(message.payload)
+            packet = pack(message, 0)
+            if len(packet) > self._packet_limit_bytes:
+                answers.append(PayloadTooLarge(len(packet), self._packet_limit_bytes))
+                continue
+            link.send(packet)
+            unsent_bytes += len(packet)
             answers.append(self._of(message.subject))
         done(answers)
 
@@ -216,16 +233,23 @@ class Outbox:
         if link is None:
             return
         flying, waiting = self._flying, self._waiting
+        limit_bytes, large = self._packet_limit_bytes, list[tuple[_Letter, int]]()
         while waiting and len(flying) < self._window:
             size_bytes = len(waiting[0].message.payload)
             if flying and self._flying_bytes + size_bytes > WINDOW_BYTES:
-                return
+                break
             letter = waiting.popleft()
             self._waiting_bytes -= size_bytes
-            self._flying_bytes += size_bytes
             number = self._next_number()
+            packet = letter.pack(letter.message, number)
+            if len(packet) > limit_bytes:
+                large.append((letter, len(packet)))
+                continue
+            self._flying_bytes += size_bytes
             flying[number] = letter
-            link.send(letter.pack(letter.message, number))
+            link.send(packet)
+        for letter, found_bytes in large:
+            letter.batch.answer(letter.place, PayloadTooLarge(found_bytes, limit_bytes))
 
     def _next_number(self) -> int:
         """One that nothing in flight has."""

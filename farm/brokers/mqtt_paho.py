@@ -20,6 +20,7 @@ from farm.brokers.mqtt_faults import shown
 PACKET_LIMIT_BYTES: Final = 16 << 20
 RECEIVE_MAXIMUM: Final = 8192  # messages that the server may have sent and not have heard about
 NUMBERS_LIMIT: Final = 0xFFFF
+PACKET_MOST_BYTES: Final = 1 + 4 + 0x0FFF_FFFF  # of MQTT: the first byte, the length, and as much as that can say
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,14 @@ class Login:
 @dataclass(frozen=True)
 class Greeting:
     """What the server says of itself. resumed: it has kept the session; window: how many messages it takes unconfirmed;
-    with MQTT 3.1.1 it says nothing but the first.
+    packet_limit_bytes: of one packet that it takes; with MQTT 3.1.1 it says nothing but the first.
     """
 
     resumed: bool = False
     window: int = NUMBERS_LIMIT
-    packet_limit_bytes: int | None = None
+    packet_limit_bytes: int = PACKET_MOST_BYTES
     qos: int = 1
+    retains: bool = True
     identifiers: bool = True
 
 
@@ -164,8 +166,9 @@ def greeting_of(resumed: bool, properties: Properties | None) -> Greeting:
     return Greeting(
         resumed,
         window=number("ReceiveMaximum", NUMBERS_LIMIT),
-        packet_limit_bytes=number("MaximumPacketSize", 0) or None,
+        packet_limit_bytes=number("MaximumPacketSize", PACKET_MOST_BYTES),
         qos=number("MaximumQoS", 1),
+        retains=bool(number("RetainAvailable", 1)),
         identifiers=bool(number("SubscriptionIdentifierAvailable", 1)),
     )
 
