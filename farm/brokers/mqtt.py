@@ -165,12 +165,10 @@ class MqttBroker(Broker):
 
     def quiet(self) -> None:
         """What has not come yet, and what waits, stays at the server; with QoS 0 it sends no more."""
-        if not self._spec.qos:
-            self._session(MAIN).lane.want({})
-            return
         for session in self._sessions.values():
-            session.inbox.quiet()
-        self._desk.clear()
+            session.quiet()
+        if self._spec.qos:
+            self.counters.dropped += self._desk.clear()
 
     def _publish(self, messages: Sequence[Message], done: PublishDone) -> None:
         self._send(messages, done, self._retaining if self._spec.retain else self._form.pack)
@@ -296,8 +294,11 @@ class MqttBroker(Broker):
         try:
             async with asyncio.timeout(START_S):
                 link = Link(self._login(name, clean=True), NoEnds())
-                await link.open(self._address)
-                await link.leave()
+                try:
+                    await link.open(self._address)
+                    await link.leave()
+                finally:
+                    link.drop("closed")
         except (LinkFault, FarmError, TimeoutError) as error:
             log.get().info("a session of an earlier life is still there", broker=self.name, why=str(error))
         else:

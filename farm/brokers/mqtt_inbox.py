@@ -23,12 +23,13 @@ from farm.brokers.mqtt_routes import Routes
 from farm.message import Message
 
 EARLY_LIMIT: Final = 10_000
+EARLY_LIMIT_BYTES: Final = 64 << 20
 
 
 class Token:
-    """One message that the server waits to hear about. left: deliveries of it that are not settled; link: the
-    connection that brought it last, None where the server has forgotten it; behind: it is not all here, so that the
-    server must send it again.
+    """One message that the server waits to hear about. left: deliveries of it that are here and not settled; link: the
+    connection that brought it last, None where the server has forgotten it; behind: not all of them are here, so that
+    the server must send it again.
     """
 
     __slots__ = ("arrival", "behind", "inbox", "left", "link")
@@ -51,6 +52,8 @@ class Inbox:
         self._counters: Final = counters
         self._held: dict[int, Token] = {}
         self._early: list[Arrival] | None = []  # for nobody that is known yet; None: everybody is
+        self._early_bytes = 0
+        self._told_of_strangers = False
         self._link: Link | None = None
         self._overflows = False
         self._quiet = False
@@ -60,6 +63,7 @@ class Inbox:
         self._link = link
         if self._early is not None:
             self._early.clear()  # sent again
+            self._early_bytes = 0
         self.owed = False
         if not resumed:
             for token in self._held.values():
@@ -95,9 +99,10 @@ class Inbox:
                 self._overflows = self._overflows and not self._desk.is_roomy
                 self._put(arrival, places, read(arrival))
             elif self._early is None:
-                self._ack(arrival.mid)
-            elif len(self._early) < EARLY_LIMIT:
+                self._pass_over(arrival)
+            elif len(self._early) < EARLY_LIMIT and self._early_bytes + len(arrival.payload) <= EARLY_LIMIT_BYTES:
                 self._early.append(arrival)
+                self._early_bytes += len(arrival.payload)
             else:
                 self.owed = True
 
@@ -107,17 +112,18 @@ class Inbox:
         """There are new routes: look again at what was for nobody. all_known: what is for nobody still is done with."""
         early = (self._link and self._early) or []
         self._early = None if all_known else []
+        self._early_bytes = 0
         self.take(early, read, wants)
 
     def settle(self, token: Token) -> None:
         """A delivery of it is done with."""
         token.left -= 1
-        if not token.left and not token.behind and token.link is not None and token.link is self._link:
+        if token.left:
+            return
+        if token.behind:
+            self._forget(token)
+        elif token.link is not None and token.link is self._link:
             self._acknowledge(token)
-
-    def leave(self, token: Token) -> None:
-        """A delivery of it is not begun and will not be here: the server keeps it."""
-        token.behind = True
 
     def quiet(self) -> None:
         """Take nothing more: the server keeps it."""
@@ -141,14 +147,25 @@ class Inbox:
         self._counters.received += len(places)
         token = None
         if arrival.mid and self._link is not None:
-            token = self._held[arrival.mid] = Token(self, arrival, len(places), self._link)
+            token = Token(self, arrival, len(places), self._link)
         for place in places:
             if self._desk.put(place, message, token):
                 continue
             if token is not None:
+                token.left -= 1
                 token.behind = self.owed = True
             else:
                 self._lose()
+        if token is not None and token.left:
+            self._held[arrival.mid] = token
+
+    def _pass_over(self, arrival: Arrival) -> None:
+        """It is for nobody, and everybody is known."""
+        self._ack(arrival.mid)
+        if self.routes.doubts_numbers and not self._told_of_strangers:
+            self._told_of_strangers = True
+            event = "the server's session has subscriptions that farm knows nothing of: what they bring is dropped"
+            log.get().warning(event, topic=arrival.topic)
 
     def _refuse(self, arrival: Arrival) -> None:
         """It is larger than anything that is read here: it would come again for ever."""
@@ -164,10 +181,12 @@ class Inbox:
         self._overflows = True
 
     def _acknowledge(self, token: Token) -> None:
-        mid = token.arrival.mid
-        if self._held.get(mid) is token:
-            del self._held[mid]
-        self._ack(mid)
+        self._forget(token)
+        self._ack(token.arrival.mid)
+
+    def _forget(self, token: Token) -> None:
+        if self._held.get(token.arrival.mid) is token:
+            del self._held[token.arrival.mid]
 
     def _ack(self, mid: int) -> None:
         if mid and self._link is not None:

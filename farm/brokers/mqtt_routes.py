@@ -26,6 +26,7 @@ class Routes(Generic[Target]):
         self._identifiers: Final = {name: number for name, number in known.items() if number}
         self._filters: Final = {number: name for name, number in self._identifiers.items()}
         self._last = max(self._filters, default=0)
+        self.doubts_numbers = False  # an earlier life, of which nothing is known, may have given them to other filters
         self._targets: dict[str, list[Target]] = {}
         self._matchers: dict[str, Matcher] = {}
         self._found: dict[str, Sequence[Target]] = {}
@@ -64,8 +65,8 @@ class Routes(Generic[Target]):
         identifiers = arrival.extras.identifiers
         if not self._five or not identifiers:
             return self._by_topic(arrival.topic)
-        if is_reserved(arrival.topic):
-            names = [self._filters.get(number, "") for number in identifiers]
+        if self.doubts_numbers or is_reserved(arrival.topic):
+            names = dict.fromkeys(self._filters.get(number, "") for number in identifiers)
             return self._matching([name for name in names if name in self._matchers], arrival.topic)
         if len(identifiers) == 1:
             return self._targets.get(self._filters.get(identifiers[0], ""), ())

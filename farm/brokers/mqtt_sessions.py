@@ -43,9 +43,12 @@ class TriggerSession:
         self.on_acked: Callable[[Sequence[Ack]], None] | None = None
         self._house: Final = house
         self._expected = bool(plan.kept)  # that the server knows us
+        self._quiet = False
 
     def sync(self) -> None:
         """Subscribe to what the routes want, and look again at what was for nobody."""
+        if self._quiet:
+            return
         self.lane.want(self.routes.wanted())
         self.inbox.take_early(self._house.read, self._wants_retained)
         self._house.desk.hand_over()
@@ -56,6 +59,14 @@ class TriggerSession:
             log.get().info("subscriptions of an earlier life ended", broker=self._house.broker, topics=ended)
         self.inbox.take_early(self._house.read, self._wants_retained, all_known=True)
         self._house.desk.hand_over()
+
+    def quiet(self) -> None:
+        """Take nothing more: a server that keeps it is not told that it has come, another is to send no more."""
+        self._quiet = True
+        if self._house.kept:
+            self.inbox.quiet()
+        else:
+            self.lane.want({})
 
     def look(self) -> None:
         """Have the server send what was left there, once there is room for it."""
@@ -71,6 +82,8 @@ class TriggerSession:
             if self._house.kept:
                 text = "the server has not kept our session: what it had for us is lost"
                 log.get().warning(text, broker=self._house.broker)
+        if greeting.resumed and not self._expected:
+            self.routes.doubts_numbers = True
         self._expected = True
         if self.on_greeted is not None:
             self.on_greeted(greeting)

@@ -173,6 +173,39 @@ def test_what_there_is_no_room_for_stays_at_the_server_until_there_is() -> None:
     assert (house.counters.dropped, house.counters.gaps) == (0, 0)
 
 
+def test_of_what_there_is_no_room_for_nothing_is_kept_here() -> None:
+    house = House(limit=1, one="a/b", two="#")
+    house.grant(0, count=1)
+    both = FIVE_OF["a/b"] + FIVE_OF["#"]
+    house.take(*(arrival(mid, bytes(50), extras=both) for mid in (1, 2, 3)))
+    held = vars(house.inbox)["_held"]
+    assert sorted(held) == [1]  # 1: both triggers have it; of 2 and 3 neither has
+    settle(house.came)
+    assert house.inbox.owed
+
+
+def test_what_only_some_had_room_for_is_forgotten_once_these_are_done_with_it() -> None:
+    house = House(limit=0, one="a/b", two="#")
+    house.grant(0, count=1)
+    house.take(arrival(1, extras=FIVE_OF["a/b"] + FIVE_OF["#"]))
+    assert house.payloads == [b"x"]
+    settle(house.came)
+    assert house.line.sent == []
+    assert vars(house.inbox)["_held"] == {}
+
+
+def test_what_comes_before_its_trigger_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.brokers.mqtt_inbox.EARLY_LIMIT_BYTES", 250)
+    house = House()
+    house.take(*(arrival(mid, bytes(100)) for mid in (1, 2, 3)))
+    assert house.inbox.owed
+    house.trigger(0, "a/b")
+    house.grant(0)
+    house.inbox.take_early(house.read, lambda _: True)
+    house.desk.hand_over()
+    assert len(house.came) == 2
+
+
 def test_what_the_server_does_not_keep_is_dropped_and_counted_as_one_gap() -> None:
     house = House(limit=2, topic="a/b")
     house.take(*(arrival(0, b"%d" % n) for n in range(5)))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from farm.broker import Home, Published
 from farm.errors import PayloadTooLarge
 from farm.message import Message
-from farm.testing.rig import eventually, numbered, payloads
-from tests.brokers.mqtt_ends import broker_of, spec_of
+from farm.testing.rig import eventually, home_of, numbered, payloads
+from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, held_by, spec_of
 from tests.contract.mqtt_rig import KEPT
 from tests.servers import Mosquitto
 
@@ -72,3 +74,65 @@ async def test_a_server_of_small_packets_takes_what_fits_and_is_sent_nothing_els
         await eventually(lambda: payloads(came) == [bytes(2000)], "the one that fits")
         assert len(ends.states) == states
         ends.broker.settle(came)
+
+
+async def test_what_another_life_subscribed_to_with_our_numbers_reaches_no_trigger_of_ours(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    """A farm with a client id of the manifest's and a new state directory: the server still has its session."""
+    server = make_server("")
+    spec = spec_of(server.port, client_id="one")
+    async with broker_of(spec, home_of(tmp_path / "home", 0)) as ends:
+        came = [ends.trigger(0, "a.*", granted=100), ends.trigger(1, "b.*", granted=100)]
+        await ends.ready("a.x", came[0])
+        await ends.ready("b.x", came[1])
+        ends.broker.settle(came[0] + came[1])
+    async with broker_of(spec, home_of(tmp_path / "home", 1)) as ends, client_of(server.port) as client:
+        only = ends.trigger(0, "b.*", granted=100)
+        await ends.ready("b.x", only)
+        await client.send("a/x", b"of nobody's")
+        await client.send("b/x", b"mark")
+        await eventually(lambda: b"mark" in payloads(only), "the mark")
+        assert {each.message.subject for each in only} == {"b.x"}
+        ends.broker.settle(only)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_quiet_broker_whose_server_keeps_nothing_subscribes_to_nothing_again(
+    make_server: MakeServer, home: Home, version: Any
+) -> None:
+    server = make_server("")
+    async with broker_of(spec_of(server.port, version=version, qos=0), home) as ends, client_of(server.port) as client:
+        came, queued = ends.trigger(0, "a.b", granted=100), ends.trigger(1, "q.b", granted=100, group="g")
+        heard, end = ends.listener("a.b")
+        await ends.ready("a.b", came, heard)
+        await ends.ready("q.b", queued)
+        ends.broker.quiet()
+        end()
+        heard, _ = ends.listener("*.b")
+        await ends.ready("z.b", heard)
+        del came[:], queued[:]
+        await client.send("a/b", b"late")
+        await client.send("q/b", b"late")
+        await eventually(lambda: payloads(heard).count(b"late") == 2, "both, at the listener")
+        await asyncio.sleep(0.05)  # for what must not come
+        assert came == queued == []
+
+
+async def test_what_waits_and_is_nowhere_else_is_counted_when_the_farm_ends(
+    make_server: MakeServer, home: Home
+) -> None:
+    """What others publish with QoS 0 comes with QoS 0, whatever we asked for."""
+    server = make_server("")
+    async with (
+        broker_of(spec_of(server.port), home) as ends,
+        broker_of(spec_of(server.port, qos=0), home_of(home.folder() / "other", 1)) as other,
+    ):
+        came, first = ends.trigger(0, "a.b"), ends.trigger(1, "a.c", granted=100)
+        await ends.ready("a.c", first)
+        ends.broker.settle(first)
+        await other.publish(*numbered(3))
+        await eventually(lambda: ends.broker.counters.received >= len(first) + 3, "all of them")
+        ends.broker.quiet()
+        assert came == []
+        assert (ends.broker.counters.dropped, held_by(ends)) == (3, 0)
