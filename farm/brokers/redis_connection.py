@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from farm.backoff import Backoff
@@ -19,14 +19,14 @@ from farm.brokers.options.redis import Place, RedisServerSpec, place_of, sentine
 from farm.brokers.redis_life import SLOTS, Features, Life, User, told
 from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault, open_link
 from farm.brokers.redis_scripts import SCRIPTS
+from farm.brokers.redis_sentinels import Sentinels
 from farm.errors import FarmError
-from farm.spec import TlsSpec
+from farm.spec import Secret, TlsSpec
 
 START_S: Final = 4.8  # start() waits for no longer
 LASTED_S: Final = 1.0  # a life that was over sooner was none: the next wait is longer
 CHECK_S: Final = 1.0
 CONNECT_S: Final = 4.0
-SENTINEL_S: Final = 1.5
 CLOSE_S: Final = 2.0
 
 
@@ -43,6 +43,7 @@ class Connection:
         self._user: Final = user
         self._became: Final = became
         self._place: Final = place_of(spec.url)
+        self._sentinels: Final = self._sentinels_of(spec) if spec.sentinels else None
         self._running: asyncio.Task[None] | None = None
         self._hindrance = ""  # what a trigger is kept from its messages by in this life
 
@@ -136,7 +137,9 @@ class Connection:
 
     async def _connect(self, life: Life) -> None:
         """Find the servers, and have a connection for commands to each. Raises: LinkFault, ServerFault, FarmError."""
-        first = await self._open(await self._find(life), life.end)
+        place, sentinels = self._place, self._sentinels
+        address = Address(place.host, place.port, place.path) if sentinels is None else await sentinels.find()
+        first = await self._open(address, life.end)
         ranges: list[tuple[int, int]] = []
         links = [first]
         life.adopt([first], [])
@@ -149,43 +152,21 @@ class Connection:
             for text in SCRIPTS:
                 await link.ask("SCRIPT", "LOAD", text)
         life.features = await _features(links[0])
-
-    async def _find(self, life: Life) -> Address:
-        place = self._place
-        if not self._spec.sentinels:
-            return Address(place.host, place.port, place.path)
-        faults: list[str] = []
-        for text in self._spec.sentinels:
-            address = Address(*sentinel_of(text))
-            try:
-                async with asyncio.timeout(SENTINEL_S):
-                    found = await self._ask_sentinel(address, life)
-            except (LinkFault, ServerFault, TimeoutError) as error:
-                unknown = isinstance(error, ServerFault) and error.text.startswith("unknown command")
-                faults.append(f"{address}: {'it is no sentinel' if unknown else str(error) or 'no answer'}")
-                continue
-            if found is not None:
-                return found
-            faults.append(f"{address}: it knows no {self._spec.sentinel_master!r}")
-        raise LinkFault(f"no sentinel tells where the server is: {'; '.join(faults)}")
-
-    async def _ask_sentinel(self, address: Address, life: Life) -> Address | None:
-        link = await open_link(address, self._tls(), lambda _: None)
-        life.adopt([link], [])  # closed with it, whatever happens
-        try:
-            found = await link.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._spec.sentinel_master or "")
-        except ServerFault as fault:
-            if fault.code != "NOAUTH":
-                raise
-            await self._introduce(link)
-            found = await link.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._spec.sentinel_master or "")
-        await link.close()
-        if not isinstance(found, list):
-            return None
-        host, port = cast("list[bytes]", found)
-        return Address(host.decode(), int(port))
+        if sentinels is not None:
+            sentinels.follow(life)
 
     async def _open(self, address: Address, ended: Callable[[str], None]) -> Link:
+        """Connect and introduce ourselves. Where `url` does not say which server that is, faults do."""
+        if not (self._spec.sentinels or self._spec.cluster):
+            return await self._open_one(address, ended)
+        try:
+            return await self._open_one(address, lambda why: ended(f"{address}: {why}"))
+        except LinkFault as fault:
+            raise LinkFault(f"{address}: {fault}") from fault
+        except ServerFault as fault:
+            raise LinkFault(f"{address}: {told(fault)}") from fault
+
+    async def _open_one(self, address: Address, ended: Callable[[str], None]) -> Link:
         tls = self._tls()
         link = await open_link(address, tls, ended)
         try:
@@ -204,13 +185,31 @@ class Connection:
             raise
         return link
 
+    def _sentinels_of(self, spec: RedisServerSpec) -> Sentinels:
+        addresses = (Address(*sentinel_of(text)) for text in spec.sentinels)
+        secret = spec.sentinel_password
+
+        async def introduce(link: Link) -> None:
+            if secret is None:
+                await self._introduce(link)
+            else:
+                await self._authenticate(link, spec.sentinel_username or "", secret)
+
+        def open_one(address: Address, ended: Callable[[str], None]) -> Awaitable[Link]:
+            return open_link(address, self._tls(), ended)
+
+        master = spec.sentinel_master or ""
+        return Sentinels(addresses, master, open_one, introduce, unasked=secret is not None)
+
     async def _introduce(self, link: Link) -> None:
         spec = self._spec
         if spec.password is not None:
-            words = [spec.username or self._place.user, self._home.secret(spec.password)]
-            await link.ask("AUTH", *filter(None, words))
+            await self._authenticate(link, spec.username or self._place.user, spec.password)
         with contextlib.suppress(ServerFault):  # a name is for people: an older server, or an ACL, may not want it
             await link.ask("CLIENT", "SETNAME", "farm-" + "".join(c if c.isalnum() else "-" for c in self._home.app))
+
+    async def _authenticate(self, link: Link, user: str, secret: Secret) -> None:
+        await link.ask("AUTH", *filter(None, [user, self._home.secret(secret)]))
 
     def _tls(self) -> ssl.SSLContext | None:
         return tls_context(self._place, self._spec.tls) if self._place.tls else None

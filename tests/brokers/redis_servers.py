@@ -68,11 +68,12 @@ class TlsServer(RedisServer):
 
 
 class SentinelServer(RedisServer):
-    """A sentinel that watches one master."""
+    """A sentinel that watches one master. more: lines of its configuration."""
 
-    def __init__(self, folder: Path, master: int) -> None:
+    def __init__(self, folder: Path, master: int, *more: str) -> None:
         super().__init__(folder)
         self._master = master
+        self._more = more
 
     def command(self) -> Sequence[str]:
         """A configuration file, which it rewrites."""
@@ -84,6 +85,7 @@ class SentinelServer(RedisServer):
             f"sentinel monitor shop 127.0.0.1 {self._master} 1",
             "sentinel down-after-milliseconds shop 500",
             "sentinel failover-timeout shop 2000",
+            *self._more,
         ]
         path.write_text("\n".join(lines))
         return [self._program, str(path), "--sentinel"]

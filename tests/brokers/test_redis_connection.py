@@ -22,13 +22,11 @@ from tests.brokers.nats_keys import Certificates, certificates
 from tests.brokers.redis_servers import (
     ClusterNode,
     Puppet,
-    SentinelServer,
     TlsServer,
     join,
     plain,
     pubsub,
     streams,
-    wait_for,
 )
 from tests.servers import RedisServer
 from tests.sources import ROOT
@@ -196,43 +194,6 @@ class TestWho:
 
 
 class TestWhereTo:
-    async def test_a_server_that_sentinels_name_is_followed_when_it_is_another(
-        self, home: Home, tmp_path: Path
-    ) -> None:
-        master = RedisServer(tmp_path / "master")
-        master.start()
-        other = RedisServer(tmp_path / "other", "--replicaof", f"127.0.0.1 {master.port}")
-        other.start()
-        followed = plain(master.port)
-        wait_for(lambda: followed.info("replication")["connected_slaves"] == 1, "the replica to be one")
-        sentinel = SentinelServer(tmp_path / "sentinel", master.port)
-        sentinel.start()
-        asked = plain(sentinel.port)
-        wait_for(lambda: _sees_replica(asked), "the sentinel to know the replica")
-        where = {"sentinels": ("127.0.0.1:1", f"127.0.0.1:{sentinel.port}"), "sentinel_master": "shop"}
-        ends = await Ends(streams(home, 0, url="redis://by-sentinel", **where)).start()
-        came = ends.trigger(0, "a.b", granted=1000)
-        await ends.ready("a.b", came)
-        await asyncio.to_thread(asked.execute_command, "SENTINEL", "FAILOVER", "shop")
-        await eventually(lambda: ends.broker.state == "down", "the broker to see that its server is none any more")
-        del came[:]
-        await eventually(lambda: ends.broker.state == "up", "the broker to find the other")
-        await ends.ready("a.b", came)
-        assert plain(other.port).info("replication")["role"] == "master"
-        await ends.broker.close()
-        for each in (sentinel, other, master):
-            each.stop()
-
-    async def test_a_sentinel_that_knows_no_such_server_says_so(
-        self, home: Home, server: RedisServer, tmp_path: Path
-    ) -> None:
-        sentinel = SentinelServer(tmp_path / "sentinel", server.port)
-        sentinel.start()
-        where = {"sentinels": (f"127.0.0.1:{sentinel.port}",), "sentinel_master": "other"}
-        fault = await fault_of(streams(home, server.port, **where))
-        assert fault == f"no sentinel tells where the server is: 127.0.0.1:{sentinel.port}: it knows no 'other'"
-        sentinel.stop()
-
     @pytest.mark.parametrize("make", [streams, pubsub])
     async def test_a_cluster_is_one_broker(self, make: Make, home: Home, tmp_path: Path) -> None:
         nodes = [ClusterNode(tmp_path / f"node{n}") for n in range(2)]
@@ -368,11 +329,6 @@ class TestLink:
         await ends.publish(*numbered(3))
         await eventually(lambda: len(payloads(came)) == 3, "what is published afterwards")
         await ends.broker.close()
-
-
-def _sees_replica(sentinel: Any) -> bool:
-    found: Any = sentinel.execute_command("SENTINEL", "REPLICAS", "shop")
-    return bool(found) and "slave" in str(found[0]) and "disconnected" not in str(found[0])
 
 
 def test_keys_have_the_slots_of_a_cluster(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def manifest(broker: str, trigger: str = "") -> str:
             'type = "jetstream"\nserver = "embedded"\nservers = ["h"]',
             "bad brokers.b.servers (farm.toml:6): the embedded server needs none. Remove it",
         ),
+        (
+            f'{REDIS}\nsentinel_password = {{ env = "S" }}',
+            "bad brokers.b.sentinel_password (farm.toml:6): there are no sentinels",
+        ),
+        (
+            f'{REDIS}\nsentinels = ["h"]\nsentinel_master = "m"\nsentinel_username = "u"',
+            "bad brokers.b.sentinel_username (farm.toml:8): a user has a password. Write sentinel_password = "
+            '{ file = ".." } or { env = ".." }',
+        ),
         (f'{REDIS}\nservers = ["h"]', "unknown key brokers.b.servers (farm.toml:6). "),
         (f"{MQTT}\nqos = 2", "bad brokers.b.qos (farm.toml:6): 2 is out of range. Use 0 to 1"),
     ],

@@ -103,6 +103,18 @@ class RedisServerSpec(ServerSpec):
     sentinel_master: Annotated[
         str | None, Key("What the sentinels call the server.", '"mymaster"', absent="there are no sentinels")
     ] = None
+    sentinel_username: Annotated[
+        str | None,
+        Key(
+            "User of the sentinels' ACL.",
+            '"farm"',
+            absent="the default user, or that of `username` without `sentinel_password`",
+        ),
+    ] = None
+    sentinel_password: Annotated[
+        Secret | None,
+        Key("Where the password of the sentinels is.", '{ env = "SENTINEL_PASSWORD" }', absent="that of `password`"),
+    ] = None
 
     @property
     def at(self) -> str:
@@ -132,6 +144,11 @@ class RedisServerSpec(ServerSpec):
                 yield Fault("sentinels", error.problems[0].what, error.problems[0].todo)
         if bool(self.sentinels) != (self.sentinel_master is not None):
             yield Fault("sentinels", "sentinels and sentinel_master need each other")
+        if self.sentinel_password is not None and not self.sentinels:
+            yield Fault("sentinel_password", "there are no sentinels")
+        if self.sentinel_username is not None and self.sentinel_password is None:
+            todo = 'Write sentinel_password = { file = ".." } or { env = ".." }'
+            yield Fault("sentinel_username", "a user has a password", todo)
         if self.cluster and self.sentinels:
             yield Fault("cluster", "a cluster has no sentinels")
         if self.tls is not None and not self.url.startswith("rediss://"):
