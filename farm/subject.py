@@ -65,7 +65,7 @@ def validate_filter(pattern: str, grammar: Grammar) -> None:
 
     Raises:
       InvalidSubject: as `validate`, but the grammar's wildcards are welcome; with "nats" and "mqtt" only as whole
-        tokens, and what stands for the rest only last.
+        tokens, and what stands for the rest only last. With "mqtt" a slash too: it is one at the server alone.
     """
     why = _shape_fault(pattern) or _wildcard_fault(pattern, grammar)
     if why:
@@ -84,6 +84,9 @@ def _wildcard_fault(pattern: str, grammar: Grammar) -> str:
         return "a wildcard in it, and this broker has none" if any(c in pattern for c in "*>?#+[") else ""
     if grammar not in ("nats", "mqtt"):
         return ""
+    if grammar == "mqtt" and "/" in pattern:
+        dotted = ".".join(token or "+" for token in pattern.split("/"))
+        return f"here a dot stands between levels, not a slash: {_shown(dotted)}"
     one, rest = ("*", ">") if grammar == "nats" else ("*+", ">#")
     tokens = pattern.split(".")
     if any(token in rest for token in tokens[:-1]):

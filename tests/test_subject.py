@@ -174,6 +174,8 @@ def test_filters_are_those_of_mqtt_with_dots(pattern: str, subject: str, matches
     [
         ("a.#.b", "mqtt", "end"),
         ("a+.b", "mqtt", "whole tokens"),
+        ("a/+/c", "mqtt", r"a dot .* not a slash: 'a\.\+\.c'"),
+        ("/a/b", "mqtt", r"'\+\.a\.b'"),
         ("a.*", "exact", "none"),
         ("a.[b]", "exact", "none"),
     ],

@@ -52,15 +52,23 @@ class Message:
         self._attempt: int = 1
 
     @classmethod
-    def of_json(cls, value: object, subject: str | None = None, *, broker: str | None = None) -> Message:
-        """A message whose payload is `value` as JSON (UTF-8, without spaces).
+    def of_json(
+        cls,
+        value: object,
+        subject: str | None = None,
+        *,
+        broker: str | None = None,
+        headers: Mapping[str, str] | Iterable[Pair] = (),
+        reply_to: str | None = None,
+    ) -> Message:
+        """A message whose payload is `value` as JSON (UTF-8, without spaces); the rest as in `Message`.
 
         Raises:
           TypeError: a value that JSON has no form for.
           ValueError: NaN, an infinity, or a structure that contains itself.
         """
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return cls(text, subject, broker=broker)
+        return cls(text, subject, broker=broker, headers=headers, reply_to=reply_to)
 
     @property
     def payload(self) -> bytes:

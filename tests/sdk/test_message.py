@@ -10,6 +10,11 @@ import pytest
 from farm.sdk import Message
 
 
+def test_json_takes_every_field_that_a_message_has() -> None:
+    fields: dict[str, Any] = {"broker": "other", "headers": {"content-type": "application/json"}, "reply_to": "c"}
+    assert Message.of_json(1, "a.b", **fields) == Message("1", "a.b", **fields)
+
+
 def test_text_and_bytes_are_two_views_of_one_payload() -> None:
     assert Message("é").payload == b"\xc3\xa9"
     assert Message(b"\xc3\xa9").text == "é"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from farm.wire import lifeline
 from farm.workers import compiler
+from farm.workers.imports.registry import OFFERS
 from tests.guests import wat
 
 
@@ -151,6 +153,14 @@ def test_an_import_that_is_not_offered_is_refused_by_name_with_what_is(name: str
         f"cannot offer the import {name} (x.wasm): {why}. "
         "Build it without; offered: farm:messaging/publisher@0.1.0, WASI 0.2"
     )
+
+
+def test_the_world_that_others_build_against_imports_nothing_that_is_refused() -> None:
+    wit = Path(__file__).parents[2] / "wit" / "farm-messaging-0.1.0" / "package.wit"
+    world = wit.read_text().partition("world component {")[2].partition("}")[0]
+    imported = {f"farm:messaging/{name}@0.1.0" for name in re.findall(r"import ([a-z-]+);", world)}
+    assert imported
+    assert imported == {offer.name for offer in OFFERS}
 
 
 def test_an_offered_import_of_another_shape_is_refused(tmp_path: Path) -> None:

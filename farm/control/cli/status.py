@@ -16,6 +16,7 @@ from farm.rundir import Rundir
 
 REFRESH_S: Final = 1.0
 NOT_READY: Final = 1
+STORE_NOTHING: Final = frozenset({"memory", "mqtt", "nats", "redis"})  # brokers whose dead letters the file has
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object, for programs; with --watch one a line.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again each second, with rates, until Ctrl-C.")]
@@ -64,7 +65,7 @@ def where_letters_are(overview: Overview, file: Path) -> str:
     """Where the dead letters of a farm that has some are: its file has those of brokers that store nothing."""
     here = f"dead letters are kept in {file}"
     there = "by the brokers that they came from, as farm.dlq.<subject>"
-    if all(broker["type"] == "memory" for broker in (overview.brokers or {}).values()):
+    if all(broker["type"] in STORE_NOTHING for broker in (overview.brokers or {}).values()):
         return here
     return f"{here}, or {there}" if file.exists() else f"dead letters are kept {there}"
 

@@ -18,6 +18,7 @@ def overview(*types: str) -> Overview:
     ("types", "has_file", "said"),
     [
         (("memory",), True, "dead letters are kept in {}"),
+        (("mqtt", "nats", "redis"), True, "dead letters are kept in {}"),
         (("jetstream",), False, "dead letters are kept by the brokers that they came from, as farm.dlq.<subject>"),
         (
             ("memory", "jetstream"),
