@@ -100,7 +100,11 @@ class Cache:
         raise NoRoom(warning)
 
     def prune(self, used: Iterable[Entry]) -> None:
-        """Remove entries that no component uses any more, but for the newest few. Only under the farm's lock."""
+        """Remove entries that no component uses any more, but for the newest few, and what a compiler that died has
+        left half written. Only under the farm's lock, while nothing compiles.
+        """
+        for path in self.folder.glob("*.new"):
+            path.unlink(missing_ok=True)
         names = {Path(entry.path).stem for entry in used}
         unused = [path for path in self.folder.glob("*.cwasm") if path.stem not in names]
         unused.sort(key=lambda path: path.lstat().st_mtime_ns, reverse=True)
@@ -153,7 +157,10 @@ class _Folder:
     """A private directory of ours, held open: every name is looked up in it and never followed out of it."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (NotADirectoryError, PermissionError) as error:  # the first: a link too
+            raise Tampered("no directory that farm may open") from error
         try:
             _check_private(os.fstat(self._fd), str(path))
         except Tampered:
@@ -273,5 +280,5 @@ def _make_private(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         with closing(_Folder(folder)):
             return
-    except (Tampered, NotADirectoryError, PermissionError) as error:
+    except (Tampered, PermissionError) as error:
         raise NotPermitted(Problem("cannot use the cache directory", str(folder), str(error), "Remove it")) from error

@@ -115,6 +115,15 @@ class TestTampering:
         with pytest.raises(NotPermitted):
             cache.store(DIGEST, b"native code")
 
+    def test_a_link_in_the_folders_place_is_not_followed(self, cache: Cache, tmp_path: Path) -> None:
+        stored(cache)
+        cache.folder.rename(tmp_path / "elsewhere")
+        cache.folder.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(Tampered, match="no directory that farm may open"):
+            cache.find(DIGEST)
+        with pytest.raises(NotPermitted, match="no directory that farm may open"):
+            cache.store(DIGEST, b"native code")
+
     def test_a_fifo_is_no_entry(self, cache: Cache) -> None:
         path = Path(stored(cache).path)
         path.unlink()
@@ -203,3 +212,10 @@ def test_what_no_component_uses_is_removed_but_for_the_newest(cache: Cache) -> N
     kept = [entries[0], *entries[-caches.OLD_ENTRIES_KEPT :]]
     assert left == {Path(entry.path).stem for entry in kept}
     assert cache.find(f"{1:064x}") is None
+
+
+def test_what_a_compiler_that_died_left_half_written_is_removed(cache: Cache) -> None:
+    entry = stored(cache)
+    (cache.folder / "ab.cwasm.4711.new").write_bytes(b"half")
+    cache.prune([entry])
+    assert {path.stem for path in cache.folder.iterdir()} == {Path(entry.path).stem}
