@@ -2,9 +2,10 @@
 
     dead-letters.jsonl        one JSON object a line, the newest last
     dead-letters.jsonl.1      the part before; thrown away, oldest letters first, when the newer part is full
-Each part is at most 32 MiB, so both are at most 64 MiB. A letter is with the kernel before its source is settled: it
-outlives every process. It is on the disk at most a second later, and before ingest ends in order: a power failure may
-cost that second. A letter that cannot be stored leaves its source unsettled and is tried again, 1 s to 60 s apart.
+Each part is at most 32 MiB, so both are at most 64 MiB; a letter that is larger is a part of its own. A letter is with
+the kernel before its source is settled: it outlives every process. It is on the disk at most a second later, and before
+ingest ends in order: a power failure may cost that second. A letter that cannot be stored leaves its source unsettled
+and is tried again, 1 s to 60 s apart.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from farm.invocation import Failed
 
 VERSION: Final = 1
 PART_LIMIT_BYTES: Final = 32 << 20
-TAIL_BYTES: Final = 8 << 20  # longer than any letter
+PIECE_BYTES: Final = 1 << 20  # that are looked through at once for the end of the last whole line
 SYNC_S: Final = 1.0
 AGAIN_S: Final = 1.0
 AGAIN_LIMIT_S: Final = 60.0
@@ -200,8 +201,7 @@ class DeadLetters:
                 stored.append(record)
             else:
                 self._waiting.append(_Waiting(letter, record, now_s))
-        if stored:
-            self._stored(stored)
+        self._end(stored)
 
     def wake(self, now_s: float) -> None:
         """Try again what is due, and put on the disk what has waited."""
@@ -216,7 +216,7 @@ class DeadLetters:
         if stored:
             kept = set(map(id, stored))
             self._waiting = [one for one in self._waiting if id(one.record) not in kept]
-            self._stored(stored)
+        self._end(stored)
         try:
             self._file.sync(now_s)
         except OSError as error:
@@ -238,8 +238,14 @@ class DeadLetters:
         except OSError as error:
             self.fault = error.strerror or str(error)
             return False
-        self.fault = ""
         return True
+
+    def _end(self, stored: list[Record]) -> None:
+        if not stored:
+            return
+        if not self._waiting:
+            self.fault = ""
+        self._stored(stored)
 
 
 def _open(path: Path) -> tuple[int, int]:
@@ -248,11 +254,22 @@ def _open(path: Path) -> tuple[int, int]:
     try:
         os.fchmod(fd, 0o600)
         size = os.fstat(fd).st_size
-        tail = os.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES))
-        if tail and not tail.endswith(b"\n"):
-            size -= len(tail) - (tail.rfind(b"\n") + 1)
-            os.ftruncate(fd, size)
+        whole = _whole_lines(fd, size)
+        if whole < size:
+            os.ftruncate(fd, whole)
     except OSError:
         os.close(fd)
         raise
-    return fd, size
+    return fd, whole
+
+
+def _whole_lines(fd: int, size: int) -> int:
+    """How many bytes of a file are whole lines."""
+    end = size
+    while end:
+        start = max(0, end - PIECE_BYTES)
+        place = os.pread(fd, end - start, start).rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from farm.errors import NotPermitted
-from farm.ingest.dead_letters import DeadLetters, Letter, LetterFile, letter_of
+from farm.ingest.dead_letters import PIECE_BYTES, DeadLetters, Letter, LetterFile, letter_of
 from farm.ingest.table import Record
 from farm.invocation import Failed
 from tests.ingest.pieces import STARTED_S as NOW_S
@@ -79,10 +79,11 @@ def test_letters_of_a_life_before_stay(path: Path) -> None:
     assert [line["id"] for line in lines(path)] == ["1", "2"]
 
 
-def test_a_line_that_a_crash_left_half_written_is_cut_off(path: Path) -> None:
+@pytest.mark.parametrize("size_bytes", [1, 20, PIECE_BYTES, 9 << 20])
+def test_a_line_that_a_crash_left_half_written_is_cut_off(path: Path, size_bytes: int) -> None:
     LetterFile(path).append(letter(id="1"), NOW_S)
     with path.open("ab") as file:
-        file.write(b'{"version":1,"at":"20')
+        file.write(b"{".ljust(size_bytes, b"x"))
     LetterFile(path).append(letter(id="2"), NOW_S)
     assert [line["id"] for line in lines(path)] == ["1", "2"]
 
@@ -194,6 +195,18 @@ def test_a_letter_that_cannot_be_stored_waits_and_its_record_with_it(
     letters.wake(now_s + 60)
     assert (stored, letters.waiting, letters.fault) == ([record], [], "")
     assert len(lines(path)) == 1
+
+
+def test_why_letters_wait_is_said_as_long_as_one_does(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = DeadLetters(LetterFile(path), lambda _: None)
+    with monkeypatch.context() as patched:
+        disk_with_room_for(patched, 0)
+        letters.add([(record_of(), letter())], NOW_S)
+    letters.add([(record_of(), letter())], NOW_S)
+    assert len(lines(path)) == 1
+    assert (len(letters.waiting), letters.fault) == (1, "No space left on device")
+    letters.wake(NOW_S + 1)
+    assert (letters.waiting, letters.fault) == ([], "")
 
 
 def test_a_disk_that_cannot_be_written_to_is_tried_again_a_second_later(
