@@ -26,6 +26,7 @@ Caller = Callable[[Target, tuple[Any, ...]], Any]
 
 Raises:
   wasmtime.WasmtimeError: the guest trapped: its store is dead.
+  TooLarge: an argument holds a list<u8> that is too large for us; the guest was not called.
   TooMany: the result holds a longer list than its place allows; the guest is unharmed.
 """
 

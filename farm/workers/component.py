@@ -25,6 +25,7 @@ from farm.workers.imports import registry as imports
 from farm.workers.imports.offer import Held
 from farm.workers.instances import Callee, Instance, Instances
 from farm.workers.lift import TooMany
+from farm.workers.lower import TooLarge
 
 
 class Component:
@@ -86,6 +87,9 @@ class Component:
         except TooMany as error:
             self._instances.give_back(instance)
             return failed("output", str(error))
+        except TooLarge as error:
+            self._instances.give_back(instance)
+            return failed("memory", str(error))
         except BaseException:
             instance.close()
             raise

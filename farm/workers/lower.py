@@ -25,6 +25,16 @@ Writer = Callable[[Any], None]
 VAL_WORDS: Final = native.VAL_BYTES // 8
 ENTRY_WORDS: Final = native.ENTRY_BYTES // 8
 KEPT_CELLS: Final = 1 << 14  # bytes of a list<u8> whose cells stay allocated between calls: 512 KiB
+CELLS_LIMIT: Final = 4 << 20  # bytes of a list<u8>: with wasmtime's own copy each takes 86, and a worker has 512 MiB
+
+
+class TooLarge(Exception):
+    """A list<u8> that a worker has no memory for: more than CELLS_LIMIT."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"{size} bytes as list<u8> exceed the limit of {CELLS_LIMIT}: this component takes no larger ones"
+        )
 
 
 class Block:
@@ -261,6 +271,8 @@ class _Cells:
         size = len(value)
         self._used = self._kept
         if 32 * size > len(self._kept):
+            if size > CELLS_LIMIT:
+                raise TooLarge(size)
             self._used = _tagged(size)
             if size <= KEPT_CELLS:
                 self._kept = self._used

@@ -9,6 +9,7 @@ from farm.errors import Internal
 from farm.invocation import Failed, Output
 from farm.workers import instances
 from farm.workers.imports.offer import Held
+from farm.workers.lower import CELLS_LIMIT
 from tests.guests import wat
 from tests.workers.farmhand import guest, guest_of
 
@@ -71,6 +72,14 @@ def test_a_component_that_does_not_know_hex_is_given_latin1(tmp_path: Path) -> N
     file.write_bytes(wat.from_text(without))
     with guest_of(file, tmp_path) as publish:
         assert publish.answers(b"1\xff\x80") == [Output(b"1\xff\x80", "held"), Output(b"1\xff\x80")]
+
+
+def test_more_bytes_in_a_list_than_the_worker_has_memory_for_fail_the_call_and_not_the_worker(tmp_path: Path) -> None:
+    with guest("leeorr", tmp_path) as leeorr:
+        failed = leeorr.fails(bytes(CELLS_LIMIT + 1))
+        assert failed.kind == "memory"
+        assert f"{CELLS_LIMIT + 1} bytes as list<u8> exceed the limit of {CELLS_LIMIT}" in failed.text
+        assert leeorr.answers(b"hi")[0].payload == b"hi"
 
 
 def test_an_error_outcome_of_the_reference_is_a_failure(tmp_path: Path) -> None:
