@@ -16,21 +16,21 @@ from farm.workers.shapes import Function, Interface, Item
 
 KINDS: Final[tuple[Kind, ...]] = (farm_messaging.KIND, leeorr.KIND)
 
-LATER_TODO: Final = "Build it against farm:messaging@0.1.0"
+BUILD_AGAINST_OURS: Final = "Build it against farm:messaging@0.1.0"
+BUILD_WITH_OURS: Final = "Build it with farm's wit/"
+NOT_CALLED: Final = "farm does not call this interface yet"
 
-# Exports that farm knows by name and does not call: name -> (why, what to do). A bare name is a function of the world.
-REFUSED: Final[Mapping[str, tuple[str, str]]] = {
-    "wasmcloud:messaging/handler@0.2.0": ("farm does not call this interface yet", LATER_TODO),
-    "wasi:messaging/incoming-handler@0.2.0-draft": ("farm does not call this interface yet", LATER_TODO),
-    "wasi:messaging/messaging-guest@0.2.0-draft": (
-        "an earlier interface under the same version; the one of December 2024 exports incoming-handler",
-        LATER_TODO,
-    ),
-    "fermyon:spin/inbound-redis": ("farm does not call this interface yet", LATER_TODO),
-    "handle-message": ("farm does not call the interface of spin:mqtt-trigger yet", LATER_TODO),
-    "handle-queue-message": ("farm does not call the interface of fermyon:spin-sqs yet", LATER_TODO),
-    "wasi:http/incoming-handler": ("it answers HTTP requests, not messages", LATER_TODO),
-    "wasi:cli/run": ("it is a program, not a handler of messages", LATER_TODO),
+# Exports that farm knows by name and does not call: name -> why. A bare name is a function of the world.
+REFUSED: Final[Mapping[str, str]] = {
+    "wasmcloud:messaging/handler@0.2.0": NOT_CALLED,
+    "wasi:messaging/incoming-handler@0.2.0-draft": NOT_CALLED,
+    "wasi:messaging/messaging-guest@0.2.0-draft": "an earlier interface under the same version; "
+    "the one of December 2024 exports incoming-handler",
+    "fermyon:spin/inbound-redis": NOT_CALLED,
+    "handle-message": "farm does not call the interface of spin:mqtt-trigger yet",
+    "handle-queue-message": "farm does not call the interface of fermyon:spin-sqs yet",
+    "wasi:http/incoming-handler": "it answers HTTP requests, not messages",
+    "wasi:cli/run": "it is a program, not a handler of messages",
 }
 
 # Handlers with async functions or streams: the engine refuses their components, so they are known by names in the file.
@@ -68,7 +68,7 @@ def recognise(exports: Mapping[str, Item], where: str) -> Handler | Problem:
             if function == form.function:
                 return Handler(kind, place, form)
         why = f"expected {kind.forms[0].function}, found {function}"
-        return Problem(f"export {'/'.join(place)} has an unknown shape", where, why, "Build it with farm's wit/")
+        return Problem(f"export {'/'.join(place)} has an unknown shape", where, why, BUILD_WITH_OURS)
     if found:
         names = " and ".join(kind.name for kind, _ in found)
         return Problem("more than one known handler", where, f"it exports {names}", "Export one of them")
@@ -102,13 +102,13 @@ def _function_at(exports: Mapping[str, Item], place: tuple[str, ...]) -> Functio
 
 
 def _refused(exports: Mapping[str, Item]) -> tuple[str, str, str] | None:
+    """An export that farm knows and does not call, why, and what to do."""
     for name in exports:
         bare = name.partition("@")[0]
         for known in (name, bare):
             if known in REFUSED:
-                why, todo = REFUSED[known]
-                return name, why, todo
+                return name, REFUSED[known], BUILD_AGAINST_OURS
         for prefix, version in VERSIONS.items():
             if name.startswith(prefix) and not name.endswith("@" + version):
-                return name, f"farm knows version {version} of this package", "Build it with farm's wit/"
+                return name, f"farm knows version {version} of this package", BUILD_WITH_OURS
     return None
