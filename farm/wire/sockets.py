@@ -182,7 +182,7 @@ class Router(_Socket):
         address = str(frame.get("Peer-Address"))  # "localhost:uid:gid:pid" on ipc
         uid, gid, pid = (int(part) for part in address.split(":")[-3:])
         if len(self._peers) >= self.PEERS_LIMIT:
-            self._peers.clear()  # each is learnt again with its next message
+            del self._peers[next(iter(self._peers))]  # it is learnt again with its next message
         self._peers[routing_id] = Peer(uid, gid, pid)
 
 

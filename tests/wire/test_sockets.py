@@ -51,6 +51,19 @@ def test_a_router_knows_its_peer_by_the_id_it_was_given_and_by_its_process(socke
     assert router.peer(b"w" * 16) is None
 
 
+def test_of_too_many_peers_the_one_known_longest_is_forgotten_until_it_speaks_again(
+    sockets: Sockets, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Router, "PEERS_LIMIT", 2)
+    router = sockets.router(address)
+    dealers = {name: sockets.dealer(address, name) for name in (b"a", b"b", b"c")}
+    for dealer in dealers.values():
+        joined(router, dealer)
+    assert [name for name in dealers if router.peer(name)] == [b"b", b"c"]
+    joined(router, dealers[b"a"])
+    assert [name for name in dealers if router.peer(name)] == [b"a", b"c"]
+
+
 def test_an_address_that_cannot_be_bound_is_an_error_of_the_system(sockets: Sockets, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="missing"):
         sockets.router(f"ipc://{tmp_path}/missing/s")
