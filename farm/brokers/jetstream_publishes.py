@@ -33,11 +33,14 @@ from farm.subject import INBOX
 
 CONFIRM_S: Final = 4.0
 DOUBT_S: Final = 1.0
+SILENCE_S: Final = 20.0  # so long after the last message that was given up nobody knows any more whether it is silent
 OPEN_LIMIT: Final = 65_536
 REPLY_TO: Final = "farm-reply-to"  # a stream keeps no reply subject
 # Source: nats-server, errors.json: no room in memory, in the store, in the stream; the stream has its most.
 FULL: Final = (10023, 10028, 10047, 10077)
 SERVER_FAULT: Final = 500  # codes from here on are no fault of the message
+# Nor are these: the same `Nats-Msg-Id` is being stored at this moment; more is being published than it takes.
+PASSING: Final = (409, 429)
 
 
 class _PubAck(msgspec.Struct, frozen=True):
@@ -93,7 +96,8 @@ class Publishes:
         self._unheard: Final[set[int]] = set()  # messages of which the server says that nobody takes them
         self._finished: list[_Batch] = []
         self._next = 0
-        self.silent = False  # nothing was confirmed since something was given up
+        self.silent = False  # nothing was confirmed since something was given up, not long ago
+        self._given_up_s = 0.0
         connection.subscribe(f"{self._inbox}.*", self._heard)
 
     @property
@@ -160,11 +164,13 @@ class Publishes:
                 if number not in self._open:
                     continue
                 if age_s >= CONFIRM_S:
-                    self.silent = True
+                    self.silent, self._given_up_s = True, now_s
                     self._answer(batch, number, late)
                 elif not batch.doubted:
                     self._doubt(batch.messages[number - batch.first].subject)
             batch.doubted = True
+        if self.silent and now_s - self._given_up_s > SILENCE_S:
+            self.silent = False
 
     def settle_doubt(self, subject: str, *, taken: bool) -> None:
         """Whether a stream takes in this subject was found out."""
@@ -207,7 +213,7 @@ class Publishes:
                 if not batch.left:
                     self._full(batch)
             elif found is not None and found.error is not None:
-                self._answer(batch, number, _refusal_of(found.error))
+                self._answer(batch, number, refusal_of(found.error))
             elif status_of(head)[0]:
                 self._unheard.add(number)
                 self._doubt(message.subject)
@@ -231,8 +237,10 @@ def _headers_of(message: Message, *, once: bool) -> bytes:
     return block_of(message, known_by, ((REPLY_TO, message.reply_to),) if message.reply_to else ())
 
 
-def _refusal_of(error: Refusal) -> Refused:
+def refusal_of(error: Refusal) -> Refused:
+    """What a stream's no to a message means: whether it may be published again."""
     problem = Problem("the broker refuses a message", why=printable(error.description))
     if error.err_code in FULL:
         return BrokerFull(problem)
-    return BrokerUnavailable(problem) if error.code >= SERVER_FAULT else InputError(problem)
+    passes = error.code >= SERVER_FAULT or error.code in PASSING
+    return BrokerUnavailable(problem) if passes else InputError(problem)

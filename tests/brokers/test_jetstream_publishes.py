@@ -1,0 +1,98 @@
+"""What is published and not confirmed, on a connection that only notes it and a clock that only a test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from farm.broker import Matches, Published, Refused
+from farm.brokers import jetstream_publishes
+from farm.brokers.jetstream_api import Refusal
+from farm.brokers.jetstream_publishes import CONFIRM_S, SILENCE_S, Publishes, refusal_of
+from farm.brokers.nats_connection import NatsConnection
+from farm.errors import BrokerFull, BrokerUnavailable, InputError
+from farm.message import Message
+
+
+class Line:
+    """A connection."""
+
+    max_payload_bytes = 1 << 20
+
+    def __init__(self) -> None:
+        self.heard: Any = None
+
+    def new_inbox(self) -> str:
+        return "_INBOX.mine"
+
+    def subscribe(self, _: str, heard: object) -> None:
+        self.heard = heard
+
+    def publish_all(self, _: Sequence[bytes], __: int) -> None:
+        """Nobody is told."""
+
+
+class House:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr(jetstream_publishes.time, "monotonic", lambda: self.now_s)
+        self.line = Line()
+        self.answers: list[Sequence[Published | Refused]] = []
+        connection = cast("NatsConnection", self.line)
+        self.publishes = Publishes("js", connection, Matches("nats"), lambda: None, lambda _: None)
+
+    def publish(self) -> None:
+        self.publishes.send([Message("id", "a.b", b"x")], self.answers.append, once=True)
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.publishes.tick(self.now_s)
+        self.publishes.finish()
+
+    def confirm(self, number: int) -> None:
+        self.line.heard([(b"_INBOX.mine.%d" % number, b"", b"", b'{"stream":"S","seq":1}')])
+        self.publishes.finish()
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    return House(monkeypatch)
+
+
+def test_a_server_that_confirms_nothing_is_silent_until_it_does(house: House) -> None:
+    house.publish()
+    house.pass_s(CONFIRM_S)
+    assert [type(answer) for answer in house.answers[0]] == [BrokerUnavailable]
+    assert house.publishes.silent
+    house.publish()
+    house.confirm(1)
+    assert not house.publishes.silent
+
+
+def test_nobody_knows_of_a_server_that_nothing_was_published_to_for_long(house: House) -> None:
+    house.publish()
+    house.pass_s(CONFIRM_S)
+    house.pass_s(SILENCE_S / 2)
+    assert house.publishes.silent
+    house.publish()
+    house.pass_s(CONFIRM_S)
+    house.pass_s(SILENCE_S - 1)
+    assert house.publishes.silent
+    house.pass_s(2)
+    assert not house.publishes.silent
+
+
+@pytest.mark.parametrize(
+    ("code", "err_code", "kind"),
+    [
+        (409, 10158, BrokerUnavailable),  # duplicate message id is in process
+        (429, 10167, BrokerUnavailable),  # too many requests
+        (503, 10008, BrokerUnavailable),  # JetStream system temporarily unavailable
+        (400, 10077, BrokerFull),  # maximum messages exceeded
+        (400, 10054, InputError),  # message size exceeds maximum allowed
+    ],
+)
+def test_what_may_pass_another_time_is_not_refused_for_good(code: int, err_code: int, kind: type[Exception]) -> None:
+    assert type(refusal_of(Refusal(code, err_code, "no"))) is kind
