@@ -33,13 +33,13 @@ from farm.broker import (
     Subscription,
 )
 from farm.brokers.headers import ID
-from farm.brokers.jetstream_api import ApiFault, JetStreamApi, Stream
-from farm.brokers.jetstream_consumer import ACK_PREFIX, Consumer, message_of
+from farm.brokers.jetstream_api import NEXT, ApiFault, JetStreamApi, Stream
+from farm.brokers.jetstream_consumer import Consumer, message_of
 from farm.brokers.jetstream_embedded import Embedded
 from farm.brokers.jetstream_publishes import Publishes
 from farm.brokers.jetstream_streams import Streams
 from farm.brokers.nats_connection import NatsConnection
-from farm.brokers.nats_protocol import Raw, open_to_wildcards
+from farm.brokers.nats_protocol import ACK_PREFIX, Raw, open_to_wildcards
 from farm.brokers.nats_requests import Requests
 from farm.brokers.nats_target import target_of
 from farm.brokers.options.nats import JetStreamSpec
@@ -55,6 +55,8 @@ LEASE_PARTS: Final = 3
 # go with them, and it takes nothing in any more.
 GONE_S: Final = 1.0
 FARM_ID: Final = ID.encode()
+ACKNOWLEDGE: Final = ACK_PREFIX.decode()
+FETCH: Final = f"{NEXT}."
 
 
 class JetStreamBroker(Broker):
@@ -81,7 +83,7 @@ class JetStreamBroker(Broker):
         self._listeners = 0
         self._doubts: Final[set[str]] = set()
         self._turn_wanted = self._arranged = self._gone = self._closed = False
-        self._mute = False  # on this connection nothing can be acknowledged
+        self._forbidden: Final[dict[str, str]] = {}  # subjects that we may not publish to -> what cannot be done for it
         self._starting = True
         self._lease_s: Final = spec.ack_wait_s / LEASE_PARTS
         self._tick_s: Final = min(TICK_S, self._lease_s / 2)
@@ -225,13 +227,21 @@ class JetStreamBroker(Broker):
             return
         self._publishes.finish()
         for consumer in self._consumers.values():
-            self.counters.received += consumer.received
-            consumer.received = 0
+            self._note(consumer)
             consumer.turn()
         if not self._publishes and not any(consumer.open for consumer in self._consumers.values()):
             self._clear.set()
         else:
             self._clear.clear()
+
+    def _note(self, consumer: Consumer) -> None:
+        if consumer.received:
+            self.counters.received += consumer.received
+            consumer.received = 0
+            self._forbidden.pop(FETCH, None)
+        if consumer.confirmed:
+            consumer.confirmed = 0
+            self._forbidden.pop(ACKNOWLEDGE, None)
 
     def _tick(self) -> None:
         now_s, embedded = time.monotonic(), self._embedded
@@ -251,7 +261,7 @@ class JetStreamBroker(Broker):
     # The server, its streams and consumers
 
     def _heard_state(self, state: BrokerState, fault: str) -> None:
-        self._mute = False
+        self._forbidden.clear()
         if state == "up":
             self.payload_limit_bytes = self._connection.payload_limit_bytes
             self._want_arranged()
@@ -266,11 +276,13 @@ class JetStreamBroker(Broker):
         self._became("down", fault)
 
     def _heard_denied(self, what: str, subject: str) -> None:
-        """Whoever published, or asked the API, hears it; that nothing can be acknowledged, nobody else would say."""
+        """Whoever published, or asked the API, hears it; of what is fetched and acknowledged nobody else would say."""
         if what != "publish":
             log.get().warning("a NATS server does not let us listen", broker=self.name, subject=subject)
-        elif subject.encode().startswith(ACK_PREFIX):
-            self._mute = True
+        elif subject.startswith(ACKNOWLEDGE):
+            self._forbidden[ACKNOWLEDGE] = "acknowledge"
+        elif subject.startswith(FETCH):
+            self._forbidden[FETCH] = "fetch"
         else:
             self._publishes.deny(subject)
 
@@ -332,8 +344,9 @@ class JetStreamBroker(Broker):
     def _say(self) -> None:
         """What state this is in, once all is in place."""
         fault = self._embedded.fault if self._embedded is not None else ""
-        if not fault and self._mute:
-            fault = f"{self._streams.at}: the server does not let us acknowledge: permit publishes to $JS.ACK.>"
+        if not fault and self._forbidden:
+            subject, what = next(iter(self._forbidden.items()))
+            fault = f"{self._streams.at}: the server does not let us {what}: permit publishes to {subject}>"
         if not fault and self._publishes.silent:
             fault = f"{self._streams.at}: JetStream confirms nothing of what is published"
         self._became("down" if fault else "up", fault)

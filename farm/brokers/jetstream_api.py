@@ -18,6 +18,7 @@ from farm.brokers.nats_requests import Requests
 from farm.errors import BrokerUnavailable, Problem, printable
 
 API: Final = "$JS.API"
+NEXT: Final = f"{API}.CONSUMER.MSG.NEXT"  # and names of a stream and a consumer: a pull
 WITHIN_S: Final = 2.0
 NOT_ENABLED: Final = (10039, 10076)  # for this account; on this server
 STREAM_NOT_FOUND: Final = 10059
@@ -70,7 +71,12 @@ class Stream(msgspec.Struct, frozen=True):
     @property
     def keeps(self) -> bool:
         """Whether it keeps what no consumer is for."""
-        return self.config.get("retention") == "limits"
+        return self.config.get("retention") != "interest"
+
+    @property
+    def is_work_queue(self) -> bool:
+        """Whether it keeps what nobody has handled, and nothing else: a consumer of it begins with all of that."""
+        return self.config.get("retention") == "workqueue"
 
     @property
     def token(self) -> str:

@@ -17,7 +17,7 @@ import msgspec
 
 from farm.broker import Delivery, OnDeliveries, Subscription
 from farm.brokers.headers import from_headers
-from farm.brokers.jetstream_api import API, Stream
+from farm.brokers.jetstream_api import NEXT, Stream
 from farm.brokers.jetstream_publishes import REPLY_TO
 from farm.brokers.jetstream_pulls import Pulls
 from farm.brokers.nats_connection import NatsConnection
@@ -34,7 +34,6 @@ SHORT_ACK: Final = 9  # tokens, of servers without domains
 _REPLY_TO: Final = REPLY_TO.encode()
 
 NOBODY: Final = 503
-DELETED: Final = "deleted"
 
 
 class _Held(msgspec.Struct, eq=False, gc=False):
@@ -72,6 +71,7 @@ class Consumer:
         self.placed = False
         self.last = 0  # the highest sequence that came
         self.received = 0  # deliveries that came, since it was asked last
+        self.confirmed = 0  # acknowledgements that were confirmed, likewise
         self._connection: Final = connection
         self._on_deliveries: Final = on_deliveries
         self._wanted: Final = wanted
@@ -125,7 +125,7 @@ class Consumer:
             self._floor = start
         self._stream = stream
         self._source = f"{stream.token}:{stream.name}:"
-        self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream.name}.{self.subscription.durable}"
+        self._next_subject = f"{NEXT}.{stream.name}.{self.subscription.durable}"
         self.placed = True
         self._pulls.forget()
         self._settle_again(time.monotonic() + SETTLE_AGAIN_S)
@@ -286,12 +286,12 @@ class Consumer:
             self._acknowledge([known], time.monotonic())
 
     def _hear_of_pull(self, raw: Raw) -> None:
-        """One has ended; or the consumer has."""
+        """One has ended; or nothing is to be had of the consumer, which must be looked at."""
         code, text = status_of(raw[2])
-        if code == NOBODY or DELETED in text.lower():
-            self._is_gone()
-        else:
+        if self._pulls.is_end(code, text):
             self._pulls.ended(raw[0][self._cut :].decode(errors="replace"), raw[2], text)
+        else:
+            self._is_gone()
 
     def _is_gone(self) -> None:
         if self.placed:
@@ -316,15 +316,19 @@ class Consumer:
             self._acknowledge(late, now_s)
 
     def _confirmed(self, raws: list[Raw]) -> None:
-        """The server has forgotten these, or never heard of them: either way they are no longer ours."""
+        """The server has forgotten these, or never heard of them: either way they are no longer ours. What nobody has
+        taken (the consumer is gone, or its leader is being chosen) is settled again once it is placed.
+        """
         cut, settled = len(self._acks), self._settled
         for raw in raws:
+            if raw[2] and status_of(raw[2])[0] == NOBODY:
+                self._is_gone()
+                continue
             try:
                 settled.pop(int(raw[0][cut:]), None)
             except ValueError:
                 continue  # another's
-            if raw[2] and status_of(raw[2])[0] == NOBODY:
-                self._is_gone()
+            self.confirmed += 1
         if not settled:
             self._wanted()
 

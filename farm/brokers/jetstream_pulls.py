@@ -22,7 +22,9 @@ BATCH_LIMIT: Final = 256
 BATCH_LIMIT_BYTES: Final = 8 << 20  # what messages weigh is known only when they are here
 PULLS_LIMIT: Final = 8  # at once: with what is held, 128 MiB and a message at most
 NS: Final = 1_000_000_000
-TOO_LARGE: Final = "maxbytes"  # in the text of a pull's end
+TOO_LARGE: Final = "message size exceeds"  # in the text of a pull's end
+COMPLETED: Final = "batch completed"
+ENDED: Final = (404, 408)  # nothing is there; its time is over
 UNFILLED: Final = "nats-pending-messages"
 UNFILLED_BYTES: Final = "nats-pending-bytes"
 
@@ -73,6 +75,14 @@ class Pulls:
             first.left -= part
             if not first.left:
                 self._open.popleft()
+
+    @staticmethod
+    def is_end(code: int, text: str) -> bool:
+        """Whether a status is that of a pull's end, and the next one may be asked for at once. Any other says that the
+        consumer does nothing of the kind now: it is gone, it moves, or somebody has changed what it allows.
+        """
+        said = text.lower()
+        return code in ENDED or said.startswith((TOO_LARGE, COMPLETED))
 
     def ended(self, number: str, head: bytes, text: str) -> None:
         """The server says that a pull is over. head: its headers; text: that of its status."""

@@ -23,6 +23,9 @@ DEAD_LETTERS: Final = "farm.dlq.>"
 DEAD_LETTERS_STREAM: Final = "farm-dead-letters"
 NS: Final = 1_000_000_000
 UNLIMITED: Final = -1
+# What somebody else may have put into the configuration of a consumer, and what would keep messages from its trigger, or
+# their payloads, or would have it refuse our pulls.
+FOREIGN: Final = ("filter_subjects", "headers_only", "backoff", "max_batch", "max_bytes", "max_expires")
 NO_REPLICAS: Final = (10005, 10074)  # too few servers for them; one server alone. Source: nats-server, errors.json
 
 
@@ -76,7 +79,8 @@ class Streams:
         name = subscription.durable
         there = await self._api.consumer(stream.name, name)
         if there is None:
-            await self._api.put_consumer(stream.name, self._consumer(subscription, start))
+            config = self._consumer(subscription, start, is_work_queue=stream.is_work_queue)
+            await self._api.put_consumer(stream.name, config)
             what = "made again" if start else "made"
             log.get().info(f"consumer {what}", broker=self._spec.name, stream=stream.name, consumer=name)
             return True
@@ -85,8 +89,10 @@ class Streams:
             raise BrokerError(Problem(f"no consumer {name}", where=f"stream {stream.name}", why=why, todo="Remove it"))
         fixed = ("deliver_policy", "metadata")
         wanted = {key: value for key, value in self._consumer(subscription, 0).items() if key not in fixed}
-        if any(there.get(key) != value for key, value in wanted.items()):
-            await self._api.put_consumer(stream.name, {**there, **wanted})
+        if any(there.get(key) for key in FOREIGN) or any(there.get(key) != value for key, value in wanted.items()):
+            kept = {key: value for key, value in there.items() if key not in FOREIGN}
+            await self._api.put_consumer(stream.name, {**kept, **wanted})
+            log.get().info("consumer changed to what farm needs", broker=self._spec.name, consumer=name)
         return False
 
     async def takes(self, subject: str) -> bool:
@@ -206,20 +212,25 @@ class Streams:
         await self._api.put_stream(config, new=True)
         log.get().info("stream made", broker=self._spec.name, stream=DEAD_LETTERS_STREAM, subjects=[DEAD_LETTERS])
 
-    def _consumer(self, subscription: Subscription, start: int) -> Config:
+    def _consumer(self, subscription: Subscription, start: int, *, is_work_queue: bool = False) -> Config:
         """max_deliver: a limit of the server's own would end in silence; ingest counts."""
-        config: Config = {
+        anew = {"deliver_policy": "all"} if is_work_queue else _from(start)
+        return {
             "durable_name": subscription.durable,
             "name": subscription.durable,
-            "deliver_policy": "by_start_sequence" if start else self._spec.deliver,
+            "deliver_policy": self._spec.deliver,
             "ack_policy": "explicit",
             "ack_wait": int(self._spec.ack_wait_s * NS),
             "max_deliver": UNLIMITED,
             "max_ack_pending": UNLIMITED,
             "filter_subject": subscription.topic,
             "metadata": {MADE_BY: self._app},
+            **(anew if start else {}),
         }
-        return {**config, "opt_start_seq": start} if start else config
+
+
+def _from(start: int) -> Config:
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
 
 
 def _takes(stream: Stream, topic: str) -> bool:

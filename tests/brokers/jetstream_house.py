@@ -19,6 +19,7 @@ from nats.js.api import StreamConfig
 from farm.broker import Delivery
 from farm.brokers.jetstream import JetStreamBroker
 from farm.brokers.options.nats import JetStreamSpec
+from farm.spec import Secret
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
 from tests.servers import NatsServer
 
@@ -95,3 +96,14 @@ async def holding(ends: Ends, count: int, topic: str = "a.b", group: str = "") -
     await ends.publish(*numbered(count, topic))
     await eventually(lambda: len(payloads(came)) == count, "all of them")
     return came
+
+
+def limited(folder: Path, denied: str) -> tuple[NatsServer, dict[str, Any]]:
+    """A server that lets nobody publish to these subjects, and the keys for it."""
+    user = f'user: u, password: p, permissions: {{ publish: {{ deny: "{denied}" }} }}'
+    server = NatsServer(folder / "limited", f"authorization {{ users: [ {{ {user} }} ] }}", jetstream=True)
+    server.start()
+    password = folder / "password"
+    password.write_text("p")
+    password.chmod(0o600)
+    return server, {"user": "u", "password": Secret(file=password)}

@@ -16,10 +16,9 @@ from farm.brokers import jetstream_consumer, jetstream_pulls
 from farm.brokers.options.nats import JetStreamSpec
 from farm.errors import BrokerFull, InputError, NotPermitted, PayloadTooLarge
 from farm.message import Message
-from farm.spec import Secret
 from farm.testing.rig import eventually, numbered, payloads
 from tests.brokers import jetstream_house
-from tests.brokers.jetstream_house import down, holding, make_orders, running, stream_of, subscribed, up
+from tests.brokers.jetstream_house import down, holding, limited, make_orders, running, stream_of, subscribed, up
 from tests.servers import NatsServer
 
 server, client = jetstream_house.server, jetstream_house.client
@@ -57,17 +56,6 @@ async def test_where_nothing_can_be_acknowledged_the_broker_is_down(tmp_path: Pa
         ends.broker.settle(came)
         await down(ends, "the server does not let us acknowledge: permit publishes to $JS.ACK.>")
     server.stop()
-
-
-def limited(folder: Path, denied: str) -> tuple[NatsServer, dict[str, Any]]:
-    """A server that lets nobody publish to these subjects, and the keys for it."""
-    user = f'user: u, password: p, permissions: {{ publish: {{ deny: "{denied}" }} }}'
-    server = NatsServer(folder / "limited", f"authorization {{ users: [ {{ {user} }} ] }}", jetstream=True)
-    server.start()
-    password = folder / "password"
-    password.write_text("p")
-    password.chmod(0o600)
-    return server, {"user": "u", "password": Secret(file=password)}
 
 
 async def test_an_answer_to_an_inbox_needs_no_stream(server: NatsServer, client: Client, tmp_path: Path) -> None:
