@@ -23,8 +23,8 @@ DEAD_LETTERS: Final = "farm.dlq.>"
 DEAD_LETTERS_STREAM: Final = "farm-dead-letters"
 NS: Final = 1_000_000_000
 UNLIMITED: Final = -1
-# What somebody else may have put into the configuration of a consumer, and what would keep messages from its trigger, or
-# their payloads, or would have it refuse our pulls.
+# What somebody else may have put into the configuration of a consumer, and what would keep messages or their payloads
+# from its trigger, or would have it refuse our pulls.
 FOREIGN: Final = ("filter_subjects", "headers_only", "backoff", "max_batch", "max_bytes", "max_expires")
 NO_REPLICAS: Final = (10005, 10074)  # too few servers for them; one server alone. Source: nats-server, errors.json
 
