@@ -44,6 +44,14 @@ def alive(pid: int) -> bool:
         return False
 
 
+def heed_signals() -> None:
+    """In a child: begin as in a terminal. Whoever runs the tests in the background of a script has them ignore these,
+    and what they start would too.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Standins:
     """One running family."""
 
@@ -70,7 +78,9 @@ class Standins:
         words = [*prefix, sys.executable, "-m", "tests.control.standins", str(self.folder), str(workers)]
         with self.log.open("ab") as log:
             ends: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log, **popen}
-            process: Any = subprocess.Popen(words, env=self.env, cwd=ROOT, start_new_session=True, **ends)
+            process: Any = subprocess.Popen(
+                words, env=self.env, cwd=ROOT, start_new_session=True, preexec_fn=heed_signals, **ends
+            )
         self.process = process
         return process
 

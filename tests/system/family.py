@@ -79,7 +79,7 @@ class Family:
 
     def log_text(self) -> str:
         """What it has logged."""
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def run(self, *words: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """One `farm` command here."""
@@ -152,5 +152,6 @@ def family(folder: Path, manifest: str, guests: Mapping[str, bytes]) -> Iterator
         made = Family(folder, Path(state))
         try:
             yield made
+            assert "Traceback" not in made.log_text(), "a fault of ours"
         finally:
             made.kill()
