@@ -5,8 +5,10 @@ Each writes what it hears to `<state>/heard.jsonl`. `<state>/<name>.does`, read 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
 import select
 import sys
 import time
@@ -29,6 +31,7 @@ ROLES = (
     SERVER,
 )
 PROMISE_S = 1.0
+PR_GET_DUMPABLE, PR_GET_NO_NEW_PRIVS = 3, 39  # linux/prctl.h
 
 
 def spec_at(folder: Path, *, gateway: bool = True) -> FarmSpec:
@@ -57,6 +60,9 @@ class Standin:
             listens=post.listens,
             environ=len(os.environ),
             descriptors=descriptors,
+            dumpable=ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0),
+            no_new_privileges=ctypes.CDLL(None).prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
+            core_bytes=resource.getrlimit(resource.RLIMIT_CORE)[1],
         )
 
     def note(self, what: str, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a birth when descriptors have run out: seen in a process of its own, which has a low limit."""
+"""Births where there are no descriptors, or no parent any more: each in a process of its own, for which that holds."""
 
 from __future__ import annotations
 
@@ -71,6 +71,14 @@ print(family.start(family.ingest), childless(), family.ingest.waits_until_s() > 
 """
 
 
+ORPHAN = """
+kernel.die_with_parent(os.getppid())
+print("lives", flush=True)
+kernel.die_with_parent(os.getppid() + 1)
+print("lives on")
+"""
+
+
 def run(script: str, *arguments: str) -> str:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", BEGIN + script, *arguments]
@@ -84,3 +92,7 @@ def test_a_child_that_no_descriptor_tells_of_is_killed_and_reaped(tmp_path: Path
 @pytest.mark.parametrize("room", ["1", "2"], ids=["no lifeline", "no pidfd"])
 def test_without_descriptors_a_start_is_put_off_and_leaves_nothing_behind(tmp_path: Path, room: str) -> None:
     assert run(START, str(tmp_path), room).split() == ["None", "True", "True", "0"]
+
+
+def test_a_child_whose_parent_has_died_before_it_could_ask_to_die_with_it_ends(tmp_path: Path) -> None:
+    assert run(ORPHAN, str(tmp_path)).split() == ["lives"]

@@ -174,6 +174,13 @@ def test_a_child_holds_nothing_of_the_supervisor_but_its_end_of_the_lifeline(sta
         assert standins.heard(who, what="begins")[-1]["descriptors"] == 1
 
 
+def test_a_child_leaves_no_core_shows_nobody_its_memory_and_gains_no_privileges(standins: Standins) -> None:
+    standins.up(workers=1)
+    for who in ("ingest-0", "gateway-0", "worker-0"):
+        begins = standins.heard(who, what="begins")[0]
+        assert (begins["core_bytes"], begins["dumpable"], begins["no_new_privileges"]) == (0, 0, 1)
+
+
 def test_the_supervisor_has_one_thread_and_as_many_descriptors_after_restarts_as_before(standins: Standins) -> None:
     standins.up(workers=2)
     assert standins.process is not None
