@@ -1,1 +1,1 @@
-"""For those who test what they add to farm. Needs pytest and pytest-asyncio."""
+"""For those who test what they add to farm. Needs pytest, and pytest-asyncio 1.5 or later."""

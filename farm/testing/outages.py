@@ -134,7 +134,7 @@ class ServerSuite(Suite):
 
     async def test_a_silent_server_is_not_waited_for(self, rig: Rig, ends: Ends) -> None:
         pause = getattr(rig.server, "pause", None)
-        needs(pause is not None and rig.spec().abilities.confirms, "confirms nothing")
+        needs(pause is not None and rig.spec().abilities.confirms, "confirms nothing, or its server has no pause()")
         assert pause is not None
         pause()
         try:
@@ -189,7 +189,8 @@ class ServerSuite(Suite):
         needs(rig.lease_s > 0, "has no leases")
         farms = [await Ends(rig.make(home_of(tmp_path / "home", n)), n).start() for n in range(2)]
         members = [farm.trigger(0, "q.b", granted=1000, group="g") for farm in farms]
-        await farms[0].ready("q.b", *members)
+        for farm, came in zip(farms, members, strict=True):
+            await farm.ready("q.b", came)
         await farms[0].publish(*numbered(10, "q.b"))
         await eventually(lambda: sum(len(payloads(came)) for came in members) == 10, "all of them")
         await asyncio.sleep(3 * rig.lease_s)  # what is measured: nothing may happen in this time

@@ -38,7 +38,7 @@ class Outside(Protocol):
 
 
 class Server(Protocol):
-    """The program behind the broker."""
+    """The program behind the broker. One that has `pause()` is silent from then on, until it is killed."""
 
     def stop(self) -> None:
         """End it in order."""

@@ -6,11 +6,10 @@
 
 Run by pytest with pytest-asyncio (asyncio_mode = "auto"), on the loop that ingest has: a conftest.py gives it,
 
-    def pytest_asyncio_loop_factories(config, item):
+    def pytest_asyncio_loop_factories():
         return {"uvloop": uvloop.new_event_loop}
 
-A test whose promise the broker does not make, by the
-abilities of its spec, is skipped and says so.
+A test whose promise the broker does not make, by the abilities of its spec, is skipped and says so.
 """
 
 from __future__ import annotations
