@@ -79,8 +79,8 @@ class Publishes(msgspec.Struct, frozen=True, array_like=True, tag="publishes", g
 class Accepted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Item `item` of the batch was taken: its id, and how many triggers and listeners match its subject.
 
-    nearest: with neither, the pattern that was perhaps meant; sequence: its number in the server's stream; receivers:
-    how many subscribers the server itself counted.
+    nearest: with neither, the pattern that was perhaps meant, if there was time to look for it; sequence: its number in
+    the server's stream; receivers: how many subscribers the server itself counted.
     """
 
     item: int
