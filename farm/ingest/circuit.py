@@ -1,7 +1,7 @@
 """The circuit of a message inside ingest: what ended becomes a verdict, and the verdict is carried out.
 
     dispatcher.finished, .lost -> verdict -> settlement -> dispatcher.settled, intake.closed
-                                     |  +--> dispatcher.retry
+                                     |  +--> dispatcher.retry; broker.release while farm stops
                                      +-----> dead letters -> settlement.close
 Everything here happens within one turn of the loop; nothing waits. What a broker answers later asks for a turn.
 """
@@ -22,7 +22,7 @@ from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.intake import Intake
 from farm.ingest.settlement import Settlement
 from farm.ingest.table import Lane, Record, Trigger
-from farm.ingest.verdict import Ack, DeadLetter, Reason, RetryAt, judge
+from farm.ingest.verdict import DeadLetter, GiveBack, Reason, RetryAt, Verdict, at_the_end, judge
 from farm.invocation import Failed, Finished
 from farm.wire.lifeline import Gone
 
@@ -70,6 +70,7 @@ class Circuit:
         intake.on_worn_out = self._worn_out
         self.last_errors: dict[str, LastError] = {}
         self.stopping = False
+        self._brokers = brokers
         self._dispatcher = dispatcher
         self._intake = intake
         self._clock = clock
@@ -116,14 +117,17 @@ class Circuit:
             failed.kind, failed.text, message_id, at.isoformat(timespec="milliseconds")
         )
         verdict = DeadLetter(reason) if reason else judge(failed, record, now_s, self._rng)
-        if self.stopping and isinstance(verdict, RetryAt):
-            verdict = DeadLetter("stopping")  # there is no time to wait, and attempts at once would burn them all
+        if self.stopping:
+            verdict = at_the_end(verdict, kept=not self._broker_of(record).volatile)
         self._log_failure(record, failed, verdict)
         if isinstance(verdict, RetryAt):
             lane.retried += 1
             self._dispatcher.retry(record, verdict.at_s)
         elif isinstance(verdict, DeadLetter):
             self._write(record, letter_of(record, verdict.reason, failed, at))
+        elif isinstance(verdict, GiveBack):
+            self._broker_of(record).release([record.delivery])
+            self._gone([record])
 
     def _worn_out(self, records: list[Record]) -> None:
         for record in records:
@@ -176,6 +180,9 @@ class Circuit:
         self._dispatcher.settled(records)
         self._intake.closed(records)
 
+    def _broker_of(self, record: Record) -> Broker:
+        return self._brokers[record.trigger.spec.broker]
+
     def _set_aside(self, lane: Lane) -> None:
         self._aside[lane.name] = lane
         self._intake.pause(self._triggers_of(lane), ASIDE)
@@ -208,7 +215,7 @@ class Circuit:
                 self._stuck.discard(trigger)
                 self._intake.resume([trigger], LETTERS_FAULT)
 
-    def _log_failure(self, record: Record, failed: Failed, verdict: Ack | RetryAt | DeadLetter) -> None:
+    def _log_failure(self, record: Record, failed: Failed, verdict: Verdict) -> None:
         flood = self._floods[record.lane.name]
         second = int(self._clock())
         if second != flood.second:
@@ -226,5 +233,12 @@ class Circuit:
             attempt=record.attempts,
             kind=failed.kind,
             text=failed.text,
-            next=f"dead letter ({verdict.reason})" if isinstance(verdict, DeadLetter) else "retry",
+            next=_next(verdict),
         )
+
+
+def _next(verdict: Verdict) -> str:
+    """What a person is told of it."""
+    if isinstance(verdict, DeadLetter):
+        return f"dead letter ({verdict.reason})"
+    return "given back" if isinstance(verdict, GiveBack) else "retry"

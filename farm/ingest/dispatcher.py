@@ -247,7 +247,7 @@ class Dispatcher:
             record.lane.put(record)
 
     def settled(self, records: Iterable[Record]) -> None:
-        """They are done with: outputs and source, or dead letter and source. Now the record goes."""
+        """They are done with: outputs and source, dead letter and source, or given back. Now the record goes."""
         table = self._records
         for record in records:
             assert record.state == SETTLING, record.state

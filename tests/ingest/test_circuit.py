@@ -92,6 +92,30 @@ def test_a_failure_waits_for_its_time_and_then_ends_as_a_dead_letter(desk: Desk)
     assert len(desk.broker.settled) == 1
 
 
+def test_while_farm_stops_a_message_that_its_broker_keeps_is_given_back_to_it(desk: Desk) -> None:
+    desk.circuit.stopping = True
+    desk.offer(2)
+    desk.run(Failed("trap", "unreachable"))
+    assert [delivery.message.id for delivery in desk.broker.released] == ["m0", "m1"]
+    assert (desk.lane.failed, desk.lane.dead_lettered, desk.broker.settled) == (2, 0, [])
+    assert len(desk.dispatcher) == desk.trigger.held == 0
+
+
+def test_while_farm_stops_one_that_nobody_keeps_is_a_dead_letter(desk: Desk) -> None:
+    desk.circuit.stopping = desk.broker.volatile = True
+    desk.offer()
+    desk.run(Failed("trap", "unreachable"))
+    assert (desk.lane.dead_lettered, desk.broker.released) == (1, [])
+    assert len(desk.broker.settled) == 1
+
+
+def test_while_farm_stops_an_attempt_that_was_the_last_is_a_dead_letter(desk: Desk) -> None:
+    desk.circuit.stopping = True
+    desk.offer()
+    desk.run(REJECTED)
+    assert (desk.lane.dead_lettered, desk.broker.released) == (1, [])
+
+
 def test_a_death_names_its_cause(desk: Desk) -> None:
     desk.offer()
     desk.kill()
