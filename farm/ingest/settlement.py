@@ -37,7 +37,7 @@ Fail = Callable[[Record, Failed, Reason | None], None]
 
 
 class _Waiting:
-    """What was refused, an output or a commit: when it is tried again, and since when it has been."""
+    """An output or a commit that was refused: since when, when it is tried again, how long it waits after that."""
 
     __slots__ = ("broker", "due_s", "record", "since_s", "wait_s", "what")
 
@@ -47,7 +47,7 @@ class _Waiting:
         self.record = record
         self.since_s = now_s
         self.wait_s = AGAIN_S
-        self.due_s = now_s + AGAIN_S
+        self.due_s = now_s
 
     def __lt__(self, other: _Waiting) -> bool:
         return self.due_s < other.due_s
@@ -136,52 +136,45 @@ class Settlement:
         self._settled(records)
 
     def wake(self, now_s: float) -> None:
-        """Try those outputs again whose time has come."""
+        """Try those again whose time has come."""
         due: dict[Broker, list[_Waiting]] = {}
         while self._waiting and self._waiting[0].due_s <= now_s:
             one = heapq.heappop(self._waiting)
             if one.record.unconfirmed > 0:  # else another output of it was given up meanwhile
                 due.setdefault(one.broker, []).append(one)
         for broker, ones in due.items():
-            outputs = [one for one in ones if not isinstance(one.what, Commit)]
+            outputs = [(one, one.what) for one in ones if not isinstance(one.what, Commit)]
+            commits = [(one, one.what) for one in ones if isinstance(one.what, Commit)]
             if outputs:
-                self._publish_again(broker, outputs)
-            if len(outputs) < len(ones):
-                self._commit_again(broker, [one for one in ones if isinstance(one.what, Commit)])
+                owners = [one.record for one, _ in outputs]
+                self._publish(broker, [what for _, what in outputs], owners, [one for one, _ in outputs])
+            if commits:
+                owners = [one.record for one, _ in commits]
+                self._commit(broker, [what for _, what in commits], owners, [one for one, _ in commits])
 
     def next_wake_s(self) -> float | None:
         """When `wake` will have something to do; None: never."""
         return self._waiting[0].due_s if self._waiting else None
 
-    def _publish(self, broker: Broker, messages: list[Message], owners: list[Record]) -> None:
+    def _publish(
+        self, broker: Broker, messages: list[Message], owners: list[Record], again: Sequence[_Waiting] = ()
+    ) -> None:
+        """Publish outputs, each for the record at its place; `again`: what they were refused as before."""
+
         def done(answers: Sequence[Published | Refused]) -> None:
             closing: list[Record] = []
-            for message, record, answer in zip(messages, owners, answers, strict=True):
+            before = again or [None] * len(messages)
+            for message, record, answer, one in zip(messages, owners, answers, before, strict=True):
                 if isinstance(answer, Published):
                     record.unconfirmed -= 1
                     if not record.unconfirmed:
                         closing.append(record)
                 else:
-                    self._refused(_Waiting(broker, message, record, self._clock()), answer, first=True)
+                    self._refused(one or _Waiting(broker, message, record, self._clock()), answer)
             self.close(closing)
             self._wanted()
 
         broker.publish(messages, done, checked=True)
-
-    def _publish_again(self, broker: Broker, ones: list[_Waiting]) -> None:
-        def done(answers: Sequence[Published | Refused]) -> None:
-            closing: list[Record] = []
-            for one, answer in zip(ones, answers, strict=True):
-                if isinstance(answer, Published):
-                    one.record.unconfirmed -= 1
-                    if not one.record.unconfirmed:
-                        closing.append(one.record)
-                else:
-                    self._refused(one, answer, first=False)
-            self.close(closing)
-            self._wanted()
-
-        broker.publish([one.what for one in ones if not isinstance(one.what, Commit)], done, checked=True)
 
     def _commits_with(self, record: Record, placed: Placed) -> Broker | None:
         """The broker that can take all of a record in one step, if there is one."""
@@ -193,48 +186,37 @@ class Settlement:
                 return None
         return broker
 
-    def _commit(self, broker: Broker, commits: list[Commit], owners: list[Record]) -> None:
+    def _commit(
+        self, broker: Broker, commits: list[Commit], owners: list[Record], again: Sequence[_Waiting] = ()
+    ) -> None:
+        """As `_publish`, for outputs and their source in one step: the source needs no settling afterwards."""
+
         def done(answers: Sequence[Refused | None]) -> None:
             closed: list[Record] = []
-            for commit, record, answer in zip(commits, owners, answers, strict=True):
+            before = again or [None] * len(commits)
+            for commit, record, answer, one in zip(commits, owners, answers, before, strict=True):
                 if answer is None:
                     record.unconfirmed = 0
                     closed.append(record)
                 else:
-                    self._refused(_Waiting(broker, commit, record, self._clock()), answer, first=True)
-            self._committed(closed)
+                    self._refused(one or _Waiting(broker, commit, record, self._clock()), answer)
+            if closed:
+                self._settled(closed)
+            self._wanted()
 
         broker.commit(commits, done)
 
-    def _commit_again(self, broker: Broker, ones: list[_Waiting]) -> None:
-        def done(answers: Sequence[Refused | None]) -> None:
-            closed: list[Record] = []
-            for one, answer in zip(ones, answers, strict=True):
-                if answer is None:
-                    one.record.unconfirmed = 0
-                    closed.append(one.record)
-                else:
-                    self._refused(one, answer, first=False)
-            self._committed(closed)
-
-        broker.commit([one.what for one in ones if isinstance(one.what, Commit)], done)
-
-    def _committed(self, records: list[Record]) -> None:
-        if records:
-            self._settled(records)
-        self._wanted()
-
-    def _refused(self, one: _Waiting, error: Refused, *, first: bool) -> None:
+    def _refused(self, one: _Waiting, error: Refused) -> None:
         """Wait for a broker that may take it later; otherwise the call has failed."""
         record = one.record
         if record.unconfirmed < 0:
             return  # another output of it was given up already
-        waited_s = self._clock() - one.since_s
+        now_s = self._clock()
+        waited_s = now_s - one.since_s
         full = isinstance(error, BrokerFull)
         if isinstance(error, BrokerError) and waited_s < (FULL_LIMIT_S if full else UNAVAILABLE_LIMIT_S):
-            if not first:
-                one.wait_s = min(AGAIN_LIMIT_S, one.wait_s * 2)
-            one.due_s = self._clock() + one.wait_s
+            one.due_s = now_s + one.wait_s
+            one.wait_s = min(AGAIN_LIMIT_S, one.wait_s * 2)
             heapq.heappush(self._waiting, one)
             return
         record.unconfirmed = -1
