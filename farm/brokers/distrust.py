@@ -1,4 +1,4 @@
-"""Why a server's certificate is not believed, in words for one line; the same for every type of broker."""
+"""Why a server's certificate is not trusted, in words for one line; the same for every type of broker."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ _NOBODY_KNOWN: Final = (18, 19, 20, 21)
 
 def distrust(error: ssl.SSLCertVerificationError) -> str:
     """What is wrong with it, and what to write where its authority is unknown."""
-    text = f"its certificate is not believed: {error.verify_message}"
-    return f'{text}. Name who signed it: tls = {{ ca = ".." }}' if error.verify_code in _NOBODY_KNOWN else text
+    text = f"its certificate is not trusted: {error.verify_message}"
+    return f'{text}. Name its authority: tls = {{ ca = ".." }}' if error.verify_code in _NOBODY_KNOWN else text

@@ -205,7 +205,7 @@ class JetStreamBroker(Broker):
         """Why nothing can be published now."""
         connection, name = self._connection, self.name
         if not connection.up:
-            return BrokerUnavailable(Problem(f"broker {name!r} is away", why=connection.fault))
+            return BrokerUnavailable(Problem(f"broker {name!r} is down", why=connection.fault))
         if connection.full or self._publishes.full:
             return BrokerFull(Problem(f"broker {name!r} is full", why="its server does not keep up"))
         if self._embedded is not None and self._embedded.fault:

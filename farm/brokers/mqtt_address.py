@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from farm.brokers.mqtt_faults import LinkFault, words_of
+from farm.brokers.faults import NO_TLS, words_of
+from farm.brokers.mqtt_faults import LinkFault
 from farm.brokers.mqtt_websocket import WebSocket
 from farm.spec import TlsSpec
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 SECURE: Final = ("mqtts", "wss")
+SECURE_OF: Final = {"mqtt": "mqtts", "ws": "wss"}
 OVER_HTTP: Final = ("ws", "wss")
 
 # A peer that has gone without a word: 10 s idle, then asked three times, 5 s apart; written data 20 s unacknowledged.
@@ -80,7 +82,7 @@ async def reach(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
             await _connect(address, make)
     except (OSError, ValueError) as error:  # ValueError: a host name that is none
         cut = address.secure and isinstance(error, ConnectionResetError | ConnectionAbortedError)
-        raise LinkFault(f"{words_of(error)}{': perhaps it speaks no TLS' if cut else ''}") from error
+        raise LinkFault(f"{words_of(error)}{f': perhaps {NO_TLS}' if cut else ''}") from error
 
 
 async def _connect(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
@@ -107,12 +109,12 @@ def _context(tls: TlsSpec | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca)
     except OSError as error:
-        raise LinkFault(f"TLS: cannot use ca {str(tls.ca)!r}: {words_of(error)}") from error
+        raise LinkFault(f"cannot use {tls.ca}: {words_of(error)}") from error
     if tls.certificate is not None:
         try:
             context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
         except (OSError, ValueError) as error:
-            raise LinkFault(f"TLS: cannot use certificate {str(tls.certificate)!r}: {words_of(error)}") from error
+            raise LinkFault(f"cannot use {tls.certificate}: {words_of(error)}") from error
     return context
 
 

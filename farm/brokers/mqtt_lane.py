@@ -13,9 +13,10 @@ from typing import Final, Protocol
 
 from farm.backoff import Backoff
 from farm.broker import BrokerState
+from farm.brokers.faults import CLOSED, NO_ANSWER
 from farm.brokers.mqtt_address import Address
 from farm.brokers.mqtt_faults import LinkFault
-from farm.brokers.mqtt_link import CLOSED, Link
+from farm.brokers.mqtt_link import Link
 from farm.brokers.mqtt_packets import Ack, Arrival
 from farm.brokers.mqtt_paho import Greeting, Login, Wish
 from farm.errors import FarmError, printable
@@ -235,16 +236,17 @@ class Lane:
         """One connection, to its end: why it is over."""
         try:
             login = self._plan.login()
-            self._client_id = login.client_id
-            self._opening = link = Link(login, self)
+        except FarmError as error:
+            return printable(str(error))
+        self._client_id = login.client_id
+        self._opening = link = Link(login, self)
+        try:
             async with asyncio.timeout(CONNECT_S):
                 await link.open(self._plan.address)
         except TimeoutError:
-            return f"no answer within {CONNECT_S:g} s"
+            return link.silence
         except LinkFault as fault:
             return str(fault)
-        except FarmError as error:
-            return printable(str(error))
         self._tick()
         return await link.ended
 
@@ -255,7 +257,7 @@ class Lane:
         self.link.tick()
         now_s = loop.time()
         if self._open and now_s - self._asked_s > CONNECT_S:
-            self.link.drop("it does not answer a SUBSCRIBE")
+            self.link.drop(f"{NO_ANSWER} to a SUBSCRIBE")
         if self._refused and now_s - self._asked_again_s > AGAIN_S:
             self._asked_again_s = now_s
             self._asked.difference_update(self._refused)

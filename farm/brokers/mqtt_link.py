@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
@@ -18,8 +19,9 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from farm.brokers.mqtt_address import Address, reach, tcp_socket_of
-from farm.brokers.mqtt_faults import LinkFault, words_of
+from farm.brokers.faults import CLOSED, NO_ANSWER, WANTED, words_of
+from farm.brokers.mqtt_address import SECURE_OF, Address, reach, tcp_socket_of
+from farm.brokers.mqtt_faults import LinkFault
 from farm.brokers.mqtt_packets import (
     PUBACK,
     PUBLISH,
@@ -49,7 +51,6 @@ _CONNACK: Final = 0x20
 _OLD_VERSION: Final = 1  # the reason of a server of MQTT 3.1.1 that is spoken to in another version
 _STRANGER: Final = (0x86, 0x87)  # bad user name or password, not authorized; paho has both for 3.1.1 too
 _PROTOCOL_ERROR: Final = 0x82  # paho's, of what it cannot read
-CLOSED: Final = "it closed the connection"
 
 
 class LinkEnds(Protocol):
@@ -104,6 +105,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._leaving = False
+        self._doubt = ""
         self._login = login
         self._wire = Wire(self._out)
         self._client = client_of(login, self._wire)
@@ -117,11 +119,17 @@ class Link(asyncio.Protocol):
         """What was written and is still in this process."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
+    @property
+    def silence(self) -> str:
+        """What it is when there is no answer in time."""
+        return NO_ANSWER if self._transport is None else f"{NO_ANSWER}: perhaps it is no MQTT server"
+
     async def open(self, address: Address) -> None:
         """Connect and say who we are. It takes as long as it takes: cancel it.
 
         Raises: LinkFault: nobody is there, or says no.
         """
+        self._doubt = _doubt(address)
         try:
             await reach(address, lambda: self)
             if not self.ended.done():
@@ -184,10 +192,10 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
-        if not self._greeted.done():
-            self.drop(f"{CLOSED} without an answer: perhaps it wants TLS, or has none")
+        if not self._greeted.done() and not isinstance(exc, ssl.SSLError):
+            self.drop(f"{CLOSED} without an answer{self._doubt}")
         else:
-            self.drop(CLOSED if exc is None else f"connection lost: {words_of(exc)}")
+            self.drop(CLOSED if exc is None else words_of(exc))
 
     def data_received(self, data: bytes) -> None:
         """Read all packets that are whole."""
@@ -244,7 +252,7 @@ class Link(asyncio.Protocol):
     ) -> None:
         if reason.is_failure:
             stranger = reason.value in _STRANGER
-            hint = ". Look at username and password" if stranger else ""
+            hint = ". Check username and password" if stranger else ""
             self.drop(f"it refuses: {said_of(reason, properties)}{hint}")
         elif not self._greeted.done():
             greeting = greeting_of(flags.session_present, properties)
@@ -261,7 +269,7 @@ class Link(asyncio.Protocol):
         elif reason.value == _PROTOCOL_ERROR:
             self.drop("it does not speak MQTT")
         else:
-            self.drop(f"it does not answer: {said_of(reason, None)}")
+            self.drop(f"{NO_ANSWER}: {said_of(reason, None)}")
 
     def _on_subscribe(
         self, _: object, __: object, number: int, reasons: list[ReasonCode], properties: Properties | None
@@ -272,6 +280,13 @@ class Link(asyncio.Protocol):
     def _on_register_write(self, *_: object) -> None:
         if not self._flushing:
             self._flush_soon()
+
+
+def _doubt(address: Address) -> str:
+    """What may be the reason where a server ends the connection in place of an answer."""
+    if address.secure:
+        return f": perhaps {WANTED}"
+    return f": perhaps it wants TLS ({SECURE_OF[address.scheme]}://)" if address.scheme in SECURE_OF else ""
 
 
 def _large(first: int, head: bytes) -> Arrival:

@@ -276,7 +276,7 @@ class Outbox:
         return BrokerFull(problem) if reason == _QUOTA else BrokerUnavailable(problem)
 
     def _unavailable(self, why: str = "") -> BrokerUnavailable:
-        return BrokerUnavailable(Problem("the broker is not available", where=self._name, why=why or self._why))
+        return BrokerUnavailable(Problem(f"broker {self._name!r} is down", why=why or self._why))
 
     def _full(self) -> BrokerFull:
         why = f"{len(self._waiting)} messages, {self._waiting_bytes} bytes wait for the server"

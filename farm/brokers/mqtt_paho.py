@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from farm.brokers.mqtt_faults import shown
+from farm.brokers.faults import shown
 
 PACKET_LIMIT_BYTES: Final = 16 << 20
 RECEIVE_MAXIMUM: Final = 8192  # messages that the server may have sent and not have heard about

@@ -15,7 +15,8 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from farm.brokers.mqtt_faults import LinkFault, shown
+from farm.brokers.faults import CLOSED, shown
+from farm.brokers.mqtt_faults import LinkFault
 
 SUBPROTOCOL: Final = Subprotocol("mqtt")
 _DATA: Final = (Opcode.BINARY, Opcode.CONT)
@@ -57,7 +58,7 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         if not self.opened.done():
-            self._fail("it closed the connection in place of a WebSocket")
+            self._fail(f"{CLOSED} in place of a WebSocket")
         if self._inner is not None:
             self._inner.connection_lost(exc)
 

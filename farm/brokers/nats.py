@@ -61,6 +61,7 @@ class NatsBroker(Broker):
         super().__init__(spec.name)
         assert isinstance(spec, NatsSpec)
         self.grammar = spec.grammar
+        self._at: Final = spec.at
         self.confirms = spec.abilities.confirms
         self._connection: Final = NatsConnection(target_of(spec, home), self._heard_state, self._heard_denied)
         self._matches: Final = Matches(self.grammar)
@@ -150,7 +151,7 @@ class NatsBroker(Broker):
     def _publish(self, messages: Sequence[Message], done: PublishDone) -> None:
         connection = self._connection
         if not connection.up:
-            away = BrokerUnavailable(Problem(f"broker {self.name!r} is away", why=connection.fault))
+            away = BrokerUnavailable(Problem(f"broker {self.name!r} is down", why=connection.fault))
             done([away] * len(messages))
             return
         if connection.full:
@@ -216,7 +217,7 @@ class NatsBroker(Broker):
         """A broker whose triggers hear nothing is not up, whatever else it can do."""
         if self._denied:
             topics = ", ".join(sorted(self._denied))
-            self._became("down", f"the server does not let us subscribe to {topics}")
+            self._became("down", f"{self._at}: it refuses the subscription to {topics}")
         else:
             self._became("up")
 

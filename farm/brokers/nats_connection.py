@@ -23,7 +23,8 @@ from typing import Any, Final, cast
 from farm import log
 from farm.backoff import Backoff
 from farm.broker import BrokerState
-from farm.brokers.nats_link import Link, LinkFault, Server, connect, fault_of, server_of
+from farm.brokers.faults import CLOSED, NO_ANSWER, words_of
+from farm.brokers.nats_link import Link, LinkFault, Server, connect, server_of
 from farm.brokers.nats_pings import OnFlushed, Pings
 from farm.brokers.nats_protocol import (
     PING,
@@ -135,7 +136,7 @@ class NatsConnection:
             async with asyncio.timeout(START_S):
                 await tried.wait()
         except TimeoutError:
-            self._say_down(f"cannot reach {self._target.at}: no answer yet")
+            self._say_down(f"{self._target.at}: {NO_ANSWER} yet")
 
     async def close(self) -> None:
         """Have the server confirm what was written, for CLOSE_S at most; then nothing is left."""
@@ -219,7 +220,7 @@ class NatsConnection:
         while True:
             fault = await self._try_servers()
             if fault:
-                self._say_down(f"cannot reach {fault}")
+                self._say_down(fault)
             tried.set()
             if not fault:
                 began_s = time.monotonic()
@@ -233,25 +234,25 @@ class NatsConnection:
         try:
             servers = list(map(server_of, self._target.servers()))
         except (LinkFault, FarmError) as error:
-            return f"{self._target.at}: {fault_of(error)}"
+            return f"{self._target.at}: {words_of(error)}"
         servers += [each for each in self._discovered if each not in servers]
-        self._rng.shuffle(servers)
-        faults: list[str] = []
-        for server in servers:
+        faults: dict[Server, str] = {}
+        for server in self._rng.sample(servers, len(servers)):  # what is said of them has always one order
             try:
                 async with asyncio.timeout(max(1.0, CONNECT_S / len(servers))):
                     await self._try_server(server)
             except TimeoutError:
                 silent = self._link is None  # it has not even said INFO
-                self._drop(f"no answer in time{': perhaps it is no NATS server, or wants tls_first' if silent else ''}")
-                faults.append(f"{server.at}: {self._fault}")
+                self._drop(f"{NO_ANSWER}{': perhaps it is no NATS server, or wants tls_first' if silent else ''}")
+                faults[server] = f"{server.at}: {self._fault}"
             except (OSError, LinkFault, FarmError) as error:
-                self._drop(fault_of(error))
-                faults.append(f"{server.at}: {self._fault}")
+                self._drop(words_of(error))
+                faults[server] = f"{server.at}: {self._fault}"
             else:
                 return ""
-        rest = len(faults) - FAULTS_SHOWN
-        return "; ".join(faults[:FAULTS_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+        said = [faults[each] for each in servers]
+        more = [f"and {len(said) - FAULTS_SHOWN} more"] if len(said) > FAULTS_SHOWN else []
+        return "; ".join(said[:FAULTS_SHOWN] + more)
 
     async def _try_server(self, server: Server) -> None:
         """Connect, say who we are, subscribe to everything, and wait until the server has done it.
@@ -346,11 +347,11 @@ class NatsConnection:
         elif text.lower().startswith(_HARMLESS):
             log.get().warning("a NATS server refused a command", server=self._server.at, why=text)
         else:
-            said = f"the server says: {text.lower()}"
-            strangers = text.lower().startswith(_STRANGERS)
-            self._drop(
-                f"{said}. Look at who farm is: user and password, token, nkey, credentials" if strangers else said
-            )
+            said = text.lower()
+            if said.startswith(_STRANGERS):
+                self._drop(f"it refuses: {said}. Check user and password, token, nkey or credentials")
+            else:
+                self._drop(f"{CLOSED}: {said}")
 
     def _write(self, data: bytes) -> None:
         if self._link is not None:

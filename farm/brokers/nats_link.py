@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from farm.brokers.distrust import distrust
+from farm.brokers.faults import CLOSED, NO_TLS, words_of
 from farm.brokers.nats_protocol import CRLF, LINE_LIMIT_BYTES, Malformed, Parser, Raw
-from farm.errors import FarmError, printable
 from farm.spec import TlsSpec
 
 PORT: Final = 4222
 SECURE: Final = "tls"
-SHOWN_LIMIT: Final = 200  # characters of a library's own words
 
 OnMessages = Callable[[bytes, list[Raw]], None]
 OnLine = Callable[[bytes], None]
@@ -40,9 +37,9 @@ class Server:
 
     @property
     def at(self) -> str:
-        """For people."""
+        """For people: as farm.toml has it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{SECURE if self.tls else 'nats'}://{host}:{self.port}"
 
 
 def server_of(text: str) -> Server:
@@ -110,7 +107,7 @@ class Link(asyncio.Protocol):
             tls = ssl.create_default_context()
         if tls is not None:
             if not offered:
-                raise LinkFault("TLS is asked for, and the server has none")
+                raise LinkFault(NO_TLS)
             await self._secure(tls, server)
 
     async def _secure(self, context: ssl.SSLContext, server: Server) -> None:
@@ -118,7 +115,7 @@ class Link(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         transport = await loop.start_tls(self._transport, self, context, server_hostname=server.name)
         if transport is None:
-            raise LinkFault("the server has gone away")
+            raise LinkFault(CLOSED)
         self._transport = transport
         self.secure = True
 
@@ -140,7 +137,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Of asyncio."""
-        fault = fault_of(exc) if exc is not None else "the server closed the connection"
+        fault = words_of(exc) if exc is not None else CLOSED
         if not self._greeted.done():
             self._greeted.set_exception(LinkFault(fault))
             self._greeted.exception()  # whoever waits hears it; nobody may
@@ -164,7 +161,7 @@ class Link(asyncio.Protocol):
                 raise ValueError(line)
             self.info = cast("dict[str, Any]", json.loads(line[4:]))
         except ValueError:
-            self._greeted.set_exception(LinkFault("what answers there is no NATS server"))
+            self._greeted.set_exception(LinkFault("it does not speak NATS"))
         else:
             self._greeted.set_result(None)
 
@@ -189,30 +186,12 @@ async def connect(server: Server, tls: TlsSpec | None, *, first: bool) -> Link:
 
 def _context_of(tls: TlsSpec) -> ssl.SSLContext:
     """Raises: LinkFault: a file of it is not there or not what it should be."""
+    doing = tls.ca
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.certificate is not None:
+            doing = tls.certificate
             context.load_cert_chain(tls.certificate, tls.key, password="")
     except (OSError, ValueError) as error:
-        files = ", ".join(str(path) for path in (tls.ca, tls.certificate, tls.key) if path is not None)
-        raise LinkFault(f"cannot use the certificates in {files}: {fault_of(error)}") from error
+        raise LinkFault(f"cannot use {doing}: {words_of(error)}") from error
     return context
-
-
-def fault_of(error: BaseException) -> str:
-    """What went wrong, in one line for people."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, socket.gaierror):
-        return "unknown host"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return distrust(error)
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    if isinstance(error, FarmError | LinkFault):
-        return printable(str(error))
-    return printable(str(error))[:SHOWN_LIMIT] or type(error).__name__

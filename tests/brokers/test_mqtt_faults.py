@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from farm.broker import Home, Published
+from farm.brokers.faults import WANTED
 from farm.brokers.mqtt import MqttBroker
 from farm.errors import BrokerError, InputError, NotPermitted
 from farm.message import Message
@@ -90,7 +91,7 @@ async def test_a_wrong_password_and_a_missing_one(guarded: Mosquitto, home: Home
     (tmp_path / "wrong").chmod(0o600)
     keys = {"version": version, "username": "farm"}
     for spec in (spec_of(guarded.port, password=wrong, **keys), spec_of(guarded.port, version=version)):
-        assert (await fault_of(spec, home)).endswith("it refuses: not authorized. Look at username and password")
+        assert (await fault_of(spec, home)).endswith("it refuses: not authorized. Check username and password")
     async with broker_of(spec_of(guarded.port, password=right, **keys), home) as ends:
         assert ends.broker.state == "up"
 
@@ -250,14 +251,14 @@ async def test_tls_with_an_authority_and_a_certificate_of_our_own(
         await eventually(lambda: large in [each.message.payload for each in came], "a large message")
         ends.broker.settle(came)
     fault = await fault_of(spec_of(server.port, url=url), home)
-    assert "its certificate is not believed" in fault
-    assert fault.endswith('. Name who signed it: tls = { ca = ".." }')
+    assert "its certificate is not trusted" in fault
+    assert fault.endswith('. Name its authority: tls = { ca = ".." }')
     missing = TlsSpec(files.ca, tmp_path / "none.pem")
-    assert "cannot use certificate" in await fault_of(spec_of(server.port, url=url, tls=missing), home)
+    assert f"cannot use {missing.certificate}" in await fault_of(spec_of(server.port, url=url, tls=missing), home)
     missing = TlsSpec(tmp_path / "none.pem")
-    assert "cannot use ca" in await fault_of(spec_of(server.port, url=url, tls=missing), home)
-    assert await fault_of(spec_of(server.port, url=url, tls=TlsSpec(files.ca)), home)
-    assert await fault_of(spec_of(server.port), home)
+    assert f"cannot use {missing.ca}" in await fault_of(spec_of(server.port, url=url, tls=missing), home)
+    assert await fault_of(spec_of(server.port, url=url, tls=TlsSpec(files.ca)), home) == WANTED
+    assert (await fault_of(spec_of(server.port), home)).endswith("perhaps it wants TLS (mqtts://)")
 
 
 async def test_a_server_that_says_why_it_ends_the_connection_is_believed(home: Home) -> None:

@@ -82,15 +82,15 @@ class TestTls:
 
     async def test_a_server_of_an_unknown_authority_is_not_believed(self, home: Home, port: int) -> None:
         fault = await fault_of(streams(home, port, url=f"rediss://127.0.0.1:{port}"))
-        assert fault.startswith("its certificate is not believed: ")
-        assert fault.endswith('. Name who signed it: tls = { ca = ".." }')
+        assert fault.startswith("its certificate is not trusted: ")
+        assert fault.endswith('. Name its authority: tls = { ca = ".." }')
 
     async def test_a_certificate_for_another_host_is_not_believed(
         self, home: Home, port: int, files: Certificates
     ) -> None:
         fault = await fault_of(streams(home, port, url=f"rediss://localhost:{port}", tls=TlsSpec(ca=files.ca)))
         assert "Hostname mismatch" in fault
-        assert "Name who signed it" not in fault
+        assert "Name its authority" not in fault
 
     async def test_no_tls_where_there_must_be_is_guessed(self, home: Home, port: int) -> None:
         fault = await fault_of(streams(home, port))

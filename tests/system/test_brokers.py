@@ -141,7 +141,7 @@ def test_a_farm_does_not_start_without_a_server_that_is_required(farm: Family, s
     done = farm.run("up", "--workers", "1")
     assert done.returncode == 69
     [line] = [line for line in done.stderr.decode().splitlines() if line.startswith("error:")]
-    assert line.startswith(f"error: broker shop is down (nats://127.0.0.1:{server.port}): ")
+    assert line.startswith(f"error: broker shop is down: nats://127.0.0.1:{server.port}: ")
 
 
 def test_a_wrong_password_is_one_line_and_shows_none(server: NatsServer, farm: Family) -> None:

@@ -167,7 +167,7 @@ def no_tls(stack: ExitStack, folder: Path) -> tuple[int, str]:
     [
         (wrong_password, "authorization violation"),
         (no_server, "connection refused"),
-        (no_tls, "TLS is asked for, and the server has none"),
+        (no_tls, "it speaks no TLS"),
     ],
     ids=["password", "server", "tls"],
 )

@@ -175,13 +175,8 @@ class _Run:
             return error_of(code, text)
         kind = next((each for each in _NOT_NOW if refusal is not None and refusal.code == each.code), Unanswered)
         waited = format_duration(self._patience_s)
-        return kind(
-            Problem(
-                f"gave up after {waited} without progress",
-                why=f"{text}; {tally.accepted} messages were accepted",
-                todo="Try again, or wait longer with --timeout",
-            )
-        )
+        what = f"gave up after {waited}{' without progress' if tally.accepted else ''}"
+        return kind(Problem(what, why=text, todo="Try again, or wait longer with --timeout"))
 
 
 _NOT_NOW: Final = (BrokerFull, BrokerUnavailable)

@@ -79,7 +79,7 @@ class LinesBroker(Broker):
 
     def _publish(self, messages: Sequence[Message], done: PublishDone) -> None:
         if self._writer is None:
-            done([BrokerUnavailable(f"broker {self.name!r}: {self.fault}")] * len(messages))
+            done([BrokerUnavailable(f"broker {self.name!r} is down: {self.fault}")] * len(messages))
             return
         self._writer.writelines(f"{each.subject} {each.payload.hex()}\n".encode() for each in messages)
         done([self._matches.of(each.subject) for each in messages])
@@ -95,10 +95,10 @@ class LinesBroker(Broker):
                 backoff.reset()
                 tried.set()
                 await self._read(reader)
-                self._became("down", f"{where} closed the connection")
+                self._became("down", f"{where}: it closed the connection")
                 self.counters.gaps += 1  # nobody knows what it said meanwhile
             except (OSError, TimeoutError) as error:
-                self._became("down", f"cannot reach {where}: {error or 'no answer'}")
+                self._became("down", f"{where}: {error or 'no answer'}")
             finally:
                 if self._writer is not None:
                     self._writer.close()
