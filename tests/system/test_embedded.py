@@ -16,6 +16,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from farm.errors import FarmError
 from farm.rundir import ServerFolder
+from tests.conftest import RequireProgram
 from tests.guests import wat
 from tests.system.family import Family, family, wait_until
 
@@ -33,6 +34,11 @@ ack_wait = "2s"
 source = "echo.wasm"
 triggers = [{ broker = "main", topic = "in.*", publish = { subject = "out.x" } }]
 """
+
+
+@pytest.fixture(autouse=True)
+def needed(require_program: RequireProgram) -> None:
+    require_program("nats-server")
 
 
 @pytest.fixture

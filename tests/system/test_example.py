@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
+from tests.conftest import RequireProgram
 from tests.sources import ROOT
 from tests.system.family import FARM, Family, family
 
@@ -76,7 +77,10 @@ def test_a_second_start_builds_nothing_and_compiles_nothing(example: Family) -> 
     assert compiled_count(example) == 2
 
 
-def test_the_second_manifest_runs_on_a_server_that_farm_brings_along(example: Family, tmp_path: Path) -> None:
+def test_the_second_manifest_runs_on_a_server_that_farm_brings_along(
+    example: Family, tmp_path: Path, require_program: RequireProgram
+) -> None:
+    require_program("nats-server")
     folder = tmp_path / "durable"
     shutil.copytree(example.folder, folder, ignore=shutil.ignore_patterns("farm.toml", "farm.log"))
     manifest = (ROOT / "example-app" / "durable.toml").read_text()

@@ -95,17 +95,17 @@ async def until_heard(client: PlainClient, *farms: Family) -> None:
 def test_what_mosquitto_pub_sends_comes_to_mosquitto_sub(
     farm: Family, server: Mosquitto, require_program: RequireProgram
 ) -> None:
+    hearer, sender = require_program("mosquitto_sub"), require_program("mosquitto_pub")
     at = ["-p", str(server.port), "-V", "5", "-q", "1"]
     form = ["-F", "%t|%p|%D|%C", "-C", "101", "-W", "60"]
     listener = subprocess.Popen(
-        [require_program("mosquitto_sub"), *at, *form, "-t", "good/bye", "-t", "answers/1"],
+        [hearer, *at, *form, "-t", "good/bye", "-t", "answers/1"],
         stdout=subprocess.PIPE,
     )
     wait_until(lambda: "answers/1 (QoS 1)" in server.log, "the listener")
     asked = ["-t", "svc/a", "-m", "question"]
     properties = ["response-topic", "answers/1"], ["correlation-data", "data"], ["user-property", "x-k", "v"]
     said = [word for each in properties for word in ("-D", "publish", *each)]
-    sender = require_program("mosquitto_pub")
     subprocess.run([sender, *at, *asked, *said], check=True, timeout=60)
     lines = "".join(f"{n}\n" for n in range(100))
     subprocess.run([sender, *at, "-t", "hello/world", "-l"], input=lines, text=True, check=True, timeout=60)
