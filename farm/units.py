@@ -9,6 +9,7 @@ that nothing here (and nothing that only reads a spec) imports pydantic.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -97,13 +98,19 @@ def _shown(value: object) -> str:
     return printable(text if len(text) <= _DIGITS_LIMIT else text[: _DIGITS_LIMIT - 3] + "...")
 
 
-def _validated_by(parse: Any) -> Schema:
-    """Pydantic's core schema of "call this with what was given"."""
-    return {"type": "function-plain", "function": {"type": "no-info", "function": parse}}
+class Checked(ABC):
+    """What a setting may be. Pydantic finds `parse` by itself, and so needs nothing of ours but a plain dict."""
+
+    @abstractmethod
+    def parse(self, value: object, /) -> Any:
+        """The setting, of what was written. Raises BadValue."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Schema:
+        return {"type": "function-plain", "function": {"type": "no-info", "function": self.parse}}
 
 
 @dataclass(frozen=True)
-class Duration:
+class Duration(Checked):
     """A duration between two others, which are written as people write them."""
 
     least: str
@@ -116,15 +123,12 @@ class Duration:
             raise _out_of_range(text, f'"{self.least}"', f'"{self.most}"')
         return seconds
 
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Schema:
-        return _validated_by(self.parse)
-
     def __get_pydantic_json_schema__(self, core: object, handler: object) -> Schema:
         return {"type": "string", "pattern": DURATION_PATTERN}
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(Checked):
     """A size between two others, which are written as people write them."""
 
     least: str
@@ -137,15 +141,12 @@ class Size:
             raise _out_of_range(text, f'"{self.least}"', f'"{self.most}"')
         return size_bytes
 
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Schema:
-        return _validated_by(self.parse)
-
     def __get_pydantic_json_schema__(self, core: object, handler: object) -> Schema:
         return {"type": "string", "pattern": SIZE_PATTERN}
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Checked):
     """A whole number in a range, both ends included."""
 
     least: int
@@ -159,15 +160,12 @@ class Whole:
             raise _out_of_range(value, str(self.least), str(self.most))
         return value
 
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Schema:
-        return _validated_by(self.parse)
-
     def __get_pydantic_json_schema__(self, core: object, handler: object) -> Schema:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
 @dataclass(frozen=True)
-class Name:
+class Name(Checked):
     """A word that is safe in paths, subjects, labels and environment names."""
 
     def parse(self, value: object) -> str:
@@ -177,15 +175,12 @@ class Name:
             raise BadValue(Problem(f"{_shown(value)} is no name", why=why))
         return value
 
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Schema:
-        return _validated_by(self.parse)
-
     def __get_pydantic_json_schema__(self, core: object, handler: object) -> Schema:
         return {"type": "string", "pattern": NAME_PATTERN}
 
 
 @dataclass(frozen=True)
-class Url:
+class Url(Checked):
     """The address of a server: one of these schemes, a host (with `bare`, that alone will do), and no password.
 
     A password that was read with the manifest would be in the memory of every process of the farm.
@@ -216,9 +211,6 @@ class Url:
 
     def _todo(self) -> str:
         return f"Write it like {self.schemes[0]}://host"
-
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> Schema:
-        return _validated_by(self.parse)
 
     def __get_pydantic_json_schema__(self, core: object, handler: object) -> Schema:
         return {"type": "string", "minLength": 1}
