@@ -37,7 +37,7 @@ class Assign:
 @dataclass(frozen=True, slots=True)
 class Lost:
     """What a dead worker held. died: the record whose call took it along, now settling; requeued: how many others run
-    again.
+    again; set_aside: this was one death too many of its component.
     """
 
     died: Record | None

@@ -27,7 +27,7 @@ DELIVERIES_LIMIT: Final = 20  # by the server's count
 
 
 def weight(message: Message) -> int:
-    """What a message counts against a trigger's bound, in bytes."""
+    """What a message counts against a trigger's bound, in bytes: of most the payload, without a property's cost."""
     return message.size_bytes if message.headers else len(message.payload)
 
 

@@ -59,7 +59,8 @@ class Record:
     """One delivery in the in-flight table.
 
     attempts: those that ended and count; died: how many of them took their worker along; seq, cost_us: of its
-    assignment to `hand`; answer: the worker's, while SETTLING; unconfirmed: outputs whose broker has not answered yet.
+    assignment to `hand`; answer: the worker's, while SETTLING; unconfirmed: outputs whose broker has not answered yet,
+    less than 0 once one was given up.
     """
 
     __slots__ = (
@@ -164,8 +165,8 @@ class Hand:
 
     records: by number, in the order of their sequence numbers; load_us: their cost; held: how many of each lane, by its
     index; seq: the number given last; sole: it holds a record that must run alone; open: it may be given work;
-    touched_s: when it was last heard of, or given work with nothing in it; stuck: it is in a long call, and what was
-    behind that was taken back.
+    touched_s: when it was last heard of, or given work with nothing in it; stuck: it may be in a long call, and is
+    given nothing until it is heard of.
     """
 
     __slots__ = ("held", "load_us", "open", "records", "seq", "sole", "stuck", "touched_s", "worker")

@@ -30,10 +30,11 @@ IDLE_WAIT_S: Final = 1.0
 CATCH_UP_COUNT: Final = 10  # ticks at once, at most
 TICKER_REST_S: Final = 1.0  # without a call for this long the ticker sleeps until the next one
 
-FLUSH_COUNT: Final = 32
-FLUSH_BYTES: Final = 256 << 10
-FLUSH_NS: Final = 1_000_000
-SLOW_NS: Final = 1_000_000
+# Half of the quick calls that ingest leaves in a hand before it sends more: so there is work while these are answered.
+FLUSH_COUNT: Final = 32  # answers in one word
+FLUSH_BYTES: Final = 256 << 10  # of their payloads
+FLUSH_NS: Final = 1_000_000  # that an answer waits for others
+SLOW_NS: Final = 1_000_000  # a call that takes longer is not waited for by answers before it
 LOOK_UP_COUNT: Final = 64  # quick calls between two looks at the socket
 LISTEN_NS: Final = 5_000_000  # between two looks at the lifeline while there is work
 WEIGHT: Final = 0.125  # of the newest call in a component's moving average
