@@ -15,7 +15,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from farm.errors import NotRunning, Problem, Unanswered, WireError
+from farm.errors import FarmError, NotPermitted, NotRunning, Problem, Unanswered, WireError
+from farm.wire import frames
 
 LINE_LIMIT_BYTES: Final = 1 << 20
 
@@ -81,10 +82,7 @@ def question(line: bytes) -> Question:
 
     Raises: WireError: it asks nothing that is known.
     """
-    try:
-        return _QUESTION.decode(line)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise WireError(f"a question to the admin socket that does not parse: {error}") from error
+    return frames.decode(_QUESTION, line, "a question to the admin socket")
 
 
 def answer(status: FamilyStatus) -> bytes:
@@ -97,6 +95,7 @@ def ask(path: Path, what: Literal["status", "down"], timeout_s: float) -> tuple[
 
     Raises:
       NotRunning: nobody listens, or it went away in between.
+      NotPermitted: it is another user's.
       Unanswered: no answer within `timeout_s`, or too many are asking.
       WireError: an answer that does not parse.
     """
@@ -105,19 +104,28 @@ def ask(path: Path, what: Literal["status", "down"], timeout_s: float) -> tuple[
     try:
         client.connect(str(path))
         client.sendall(_ENCODER.encode(Question(what)) + b"\n")
-        return _STATUS.decode(_line_of(client)), client
-    except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError) as error:
+        return frames.decode(_STATUS, _line_of(client), "an answer of the admin socket"), client
+    except BaseException as error:
         client.close()
-        raise NotRunning(Problem("no farm is running here", todo="Start one with `farm up`")) from error
-    except EOFError as error:
-        client.close()
-        raise NotRunning(Problem("the farm went away", where=str(path))) from error
-    except (TimeoutError, BlockingIOError) as error:  # the second: those it has not heard yet fill its queue
-        client.close()
-        raise Unanswered(Problem("the farm gave no answer", why=f"within {timeout_s:g} s")) from error
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        client.close()
-        raise WireError(f"an answer of the admin socket that does not parse: {error}") from error
+        fault = _fault(error, path, timeout_s)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _fault(error: BaseException, path: Path, timeout_s: float) -> FarmError | None:
+    """What an error of the connection means; None: what it says."""
+    match error:
+        case EOFError():
+            return NotRunning(Problem("the farm went away", where=str(path)))
+        case FileNotFoundError() | ConnectionError():
+            return NotRunning(Problem("no farm is running here", todo="Start one with `farm up`"))
+        case TimeoutError() | BlockingIOError():  # the second: those it has not heard yet fill its queue
+            return Unanswered(Problem("the farm gave no answer", why=f"within {timeout_s:g} s"))
+        case PermissionError():
+            return NotPermitted(Problem("cannot ask this farm", where=str(path), why=error.strerror or ""))
+        case _:
+            return None
 
 
 def _line_of(client: socket.socket) -> bytes:

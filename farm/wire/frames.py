@@ -8,7 +8,7 @@ empty body and names the place.
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -16,21 +16,32 @@ from farm.errors import WireError
 from farm.invocation import Finished, Invoke, Output
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 LARGE_BYTES: Final = 32 << 10
 
 ENCODER: Final = msgspec.msgpack.Encoder()
 
 
-def decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
+class Decoder(Protocol[T_co]):
+    """One of msgspec's."""
+
+    def decode(self, buf: bytes, /) -> T_co:
+        """What `buf` holds."""
+        ...
+
+
+def decode(decoder: Decoder[T], frame: bytes, what: str = "a frame") -> T:
     """One frame as what `decoder` expects.
 
+    Args:
+      what: it is called in the error.
     Raises: WireError: it is something else.
     """
     try:
         return decoder.decode(frame)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise WireError(f"a frame that does not parse: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: nested too deep to be read
+        raise WireError(f"{what} that does not parse: {error}") from error
 
 
 def lift_payloads(invokes: list[Invoke]) -> tuple[list[Invoke], list[int], list[bytes]]:

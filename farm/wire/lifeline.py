@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from farm.errors import WireError
 from farm.rundir import Rundir
 from farm.spec import FarmSpec
+from farm.wire import frames
 from farm.wire.pulse import Board, Pulse
 
-T = TypeVar("T")
-
+WORD: Final = "a word on the lifeline"
 WORD_LIMIT_BYTES: Final = 128 << 10
 
 
@@ -165,7 +164,7 @@ class ChildEnd(_End):
 
     def receive(self) -> list[Down]:
         """What the supervisor has said since; look at `closed` afterwards."""
-        return [_decode(_DOWN, word) for word in self._receive()]
+        return [frames.decode(_DOWN, word, WORD) for word in self._receive()]
 
 
 class ParentEnd(_End):
@@ -180,7 +179,7 @@ class ParentEnd(_End):
 
         Raises: WireError: a word that does not parse.
         """
-        return [_decode(_UP, word) for word in self._receive()]
+        return [frames.decode(_UP, word, WORD) for word in self._receive()]
 
 
 @dataclass(frozen=True)
@@ -213,10 +212,3 @@ def pair() -> tuple[ParentEnd, ChildEnd]:
     """The two ends of a new lifeline."""
     parent, child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     return ParentEnd(parent), ChildEnd(child)
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[T], word: bytes) -> T:
-    try:
-        return decoder.decode(word)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise WireError(f"a word on the lifeline that does not parse: {error}") from error
