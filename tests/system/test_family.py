@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from websockets.sync.client import connect
 
@@ -133,6 +134,12 @@ def test_status_keeps_its_promised_shape(farm: Family) -> None:
     }
     for component in status["components"].values():
         assert counted <= component.keys()
+
+
+def test_a_worker_may_hold_half_a_gib_and_twice_what_its_guests_may(farm: Family) -> None:
+    guests_bytes = 2 * (128 << 20)
+    limits_bytes = [psutil.Process(pid).rlimit(psutil.RLIMIT_DATA)[0] for pid in farm.pids("worker")]
+    assert limits_bytes == [(512 << 20) + 2 * guests_bytes] * 3
 
 
 def test_every_one_of_20000_messages_is_handled_exactly_once_by_8_workers(tmp_path: Path) -> None:
