@@ -16,7 +16,8 @@ from typing import Final, cast
 from farm.backoff import Backoff
 from farm.broker import BrokerState, Home
 from farm.brokers.options.redis import Place, RedisServerSpec, place_of, sentinel_of
-from farm.brokers.redis_life import SLOTS, Features, Life, User, told
+from farm.brokers.redis_cluster import Cluster, Ranges
+from farm.brokers.redis_life import REPLICA, Features, Life, User, told
 from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault, open_link
 from farm.brokers.redis_scripts import SCRIPTS
 from farm.brokers.redis_sentinels import Sentinels
@@ -43,6 +44,8 @@ class Connection:
         self._user: Final = user
         self._became: Final = became
         self._place: Final = place_of(spec.url)
+        self._first: Final = Address(self._place.host, self._place.port, self._place.path)
+        self._cluster: Final = Cluster(self._first) if spec.cluster else None
         self._sentinels: Final = self._sentinels_of(spec) if spec.sentinels else None
         self._running: asyncio.Task[None] | None = None
         self._hindrance = ""  # what a trigger is kept from its messages by in this life
@@ -86,7 +89,7 @@ class Connection:
             except LinkFault as error:
                 why = str(error)
             except ServerFault as error:
-                why = told(error)
+                why = life.told(error)
             except (FarmError, OSError) as error:  # a secret or a certificate that is not there
                 why = " ".join(str(error).split())
             finally:
@@ -137,27 +140,26 @@ class Connection:
 
     async def _connect(self, life: Life) -> None:
         """Find the servers, and have a connection for commands to each. Raises: LinkFault, ServerFault, FarmError."""
-        place, sentinels = self._place, self._sentinels
-        address = Address(place.host, place.port, place.path) if sentinels is None else await sentinels.find()
-        first = await self._open(address, life.end)
-        ranges: list[tuple[int, int]] = []
-        links = [first]
-        life.adopt([first], [])
-        if self._spec.cluster:
-            ranges, others = _ranges(await first.ask("CLUSTER", "SLOTS"), first.address)
-            await first.close()
-            links = [await self._open(address, life.end) for address in others]
-            life.adopt(links, ranges)
+        ranges: Ranges = []
+        addresses = [self._first]
+        if self._cluster is not None:
+            ranges, addresses = await self._cluster.find(lambda address: self._open_one(address, _ignore))
+        elif self._sentinels is not None:
+            addresses = [await self._sentinels.find()]
+        links = [await life.open_to(address) for address in addresses]
+        life.adopt(links, ranges)
+        if self._cluster is None:
+            await _see_server(links[0], by_sentinels=self._sentinels is not None)
         for link in links:
             for text in SCRIPTS:
                 await link.ask("SCRIPT", "LOAD", text)
         life.features = await _features(links[0])
-        if sentinels is not None:
-            sentinels.follow(life)
+        if self._sentinels is not None:
+            self._sentinels.follow(life)
 
     async def _open(self, address: Address, ended: Callable[[str], None]) -> Link:
         """Connect and introduce ourselves. Where `url` does not say which server that is, faults do."""
-        if not (self._spec.sentinels or self._spec.cluster):
+        if address == self._first:
             return await self._open_one(address, ended)
         try:
             return await self._open_one(address, lambda why: ended(f"{address}: {why}"))
@@ -174,8 +176,6 @@ class Connection:
                 await self._introduce(link)
                 if self._place.db:
                     await link.ask("SELECT", self._place.db)
-                if self._spec.sentinels:
-                    await _see_master(link)
         except BaseException as error:
             await link.close()
             if isinstance(error, TimeoutError):
@@ -237,32 +237,26 @@ def tls_context(place: Place, spec: TlsSpec | None) -> ssl.SSLContext:
     return context
 
 
-def _ranges(said: object, asked: Address) -> tuple[list[tuple[int, int]], list[Address]]:
-    """First slot and owner of each range, and the owners. Raises: LinkFault: some slots have none."""
-    owners: list[Address] = []
-    ranges: list[tuple[int, int]] = []
-    free = 0
-    for first, last, master, *_ in sorted(cast("list[tuple[int, int, list[bytes | int]]]", said), key=lambda r: r[0]):
-        host, port = cast("tuple[bytes, int]", master[:2])
-        owner = Address(host.decode() if host else asked.host, port)
-        if owner not in owners:
-            owners.append(owner)
-        if first != free:
-            break
-        ranges.append((first, owners.index(owner)))
-        free = last + 1
-    if free != SLOTS:
-        raise LinkFault("the cluster is not whole: some slots are served by nobody")
-    return ranges, owners
+async def _see_server(link: Link, *, by_sentinels: bool) -> None:
+    """See that it is one to write to. Raises: LinkFault: it is not, and why."""
+    match await _said(link, "ROLE"):
+        case [b"slave", *_]:
+            raise LinkFault("the sentinels name a server that is no master yet" if by_sentinels else REPLICA)
+        case [b"sentinel", *_]:
+            raise LinkFault("it is a sentinel: name it in sentinels")
+        case _:
+            pass
+    if await _said(link, "CLUSTER", "SLOTS"):
+        raise LinkFault("it is a node of a cluster: write cluster = true")
 
 
-async def _see_master(link: Link) -> None:
+async def _said(link: Link, *command: str) -> list[object]:
+    """What it answers; nothing: it may not be asked, or does not know."""
     try:
-        role = cast("list[bytes]", await link.ask("ROLE"))
+        said = await link.ask(*command)
     except ServerFault:
-        return  # not permitted: a write will tell
-    if role[0] != b"master":
-        raise LinkFault("the sentinels name a server that is no master yet")
+        return []
+    return cast("list[object]", said) if isinstance(said, list) else []
 
 
 async def _features(link: Link) -> Features:
@@ -274,3 +268,7 @@ async def _features(link: Link) -> Features:
     if not known[0]:
         raise LinkFault("it is older than Redis 6.2, which farm needs")
     return Features(idmp=bool(known[1]), xnack=bool(known[2]))
+
+
+def _ignore(_: object) -> None:
+    """Whoever asks hears it too."""

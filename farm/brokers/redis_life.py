@@ -20,16 +20,19 @@ from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault
 SLOTS: Final = 16384
 # With these the server is another than it was: scripts are gone, a master became a replica, slots have moved.
 ENDING: Final = ("NOSCRIPT", "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "WRONGPASS")
+REPLICA: Final = "it is a replica: nothing can be written to it"
 _REFUSALS: Final = {  # what people are told instead of the server's own words
     "WRONGPASS": "wrong user or password",
     "NOAUTH": "it wants a password",
     "NOPERM": "this user may not do what farm needs",
     "LOADING": "it is still loading its data",
     "DENIED": "it is in protected mode, and lets in nobody from elsewhere",
-    "READONLY": "it is a replica: nothing can be written to it",
+    "READONLY": REPLICA,
     "MASTERDOWN": "it is a replica, and its master is away",
     "NOSCRIPT": "its scripts were flushed",
-    "MOVED": "its slots have moved, or it is a node of a cluster: write cluster = true",
+    "MOVED": "it is a node of a cluster: write cluster = true",
+    "ASK": "its slot is moving to another node",
+    "TRYAGAIN": "its slot is moving to another node",
     "CLUSTERDOWN": "its cluster is down",
 }
 
@@ -73,7 +76,11 @@ class Life:
 
     async def open(self, key: str) -> Link:
         """A further connection to the server that has this key. Raises: LinkFault."""
-        link = await self._open_one(self.commands(key).address, self.end)
+        return await self.open_to(self.commands(key).address)
+
+    async def open_to(self, address: Address) -> Link:
+        """A connection to this server. Raises: LinkFault."""
+        link = await self._open_one(address, self.end)
         self._links.append(link)
         return link
 
@@ -89,12 +96,19 @@ class Life:
             self.over.set_result(why)
 
     def adopt(self, links: Sequence[Link], ranges: Sequence[tuple[int, int]]) -> None:
-        """Take these for commands. ranges: first slot and number of the server, ascending; none: no cluster."""
+        """Take these, which are open, for commands.
+
+        Args:
+          ranges: first slot and number of the server, ascending; none: no cluster.
+        """
         self._commands = list(links)
-        self._links += links
         if ranges:
             self.cluster = True
             self._starts, self._owners = [first for first, _ in ranges], [number for _, number in ranges]
+
+    def told(self, fault: ServerFault) -> str:
+        """A server's refusal, for people."""
+        return "its slots have moved" if self.cluster and fault.code == "MOVED" else told(fault)
 
     def check(self, now_s: float) -> None:
         """Look whether all servers are alive."""
@@ -116,7 +130,7 @@ class Life:
         except LinkFault as fault:
             self.end(str(fault))
         except ServerFault as fault:
-            self.end(told(fault))
+            self.end(self.told(fault))
 
 
 class User(Protocol):

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -241,6 +241,14 @@ def fault_of(error: Exception) -> str:
         refused = "connection refused" if isinstance(error, ConnectionRefusedError) else ""
         return refused or " ".join(str(error.strerror or error).split())
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def together(faults: Iterable[tuple[Address, str]]) -> str:
+    """What is wrong with several servers: those with one fault are named together."""
+    named: dict[str, list[str]] = {}
+    for address, why in faults:
+        named.setdefault(why, []).append(str(address))
+    return "; ".join(f"{', '.join(addresses)}: {why}" for why, addresses in named.items())
 
 
 def _forget(_: object) -> None:

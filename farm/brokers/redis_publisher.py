@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from farm.brokers.redis_connection import Connection
-from farm.brokers.redis_life import ENDING, Life, told
+from farm.brokers.redis_life import ENDING, Life
 from farm.brokers.redis_link import LinkFault, ServerFault, Word
 from farm.errors import BrokerError, BrokerFull, BrokerUnavailable, InputError, NotPermitted, Problem
 
@@ -171,7 +171,7 @@ class Publisher:
 
     def refusal(self, life: Life, fault: ServerFault) -> BrokerError | InputError:
         """What an error reply means for the message that it was about."""
-        why = told(fault)
+        why = life.told(fault)
         where = f"broker {self._broker!r}"
         if fault.code in ENDING:
             life.end(why)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, cast
 
 from farm.brokers.redis_life import Life, told
-from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault
+from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault, together
 from farm.errors import FarmError
 
 ANSWER_S: Final = 1.5
@@ -54,7 +54,7 @@ class Sentinels:
 
     async def find(self) -> Address:
         """Where the server is. Raises: LinkFault: nobody tells, and why not; FarmError."""
-        faults: dict[str, list[str]] = {}
+        faults: list[tuple[Address, str]] = []
         for address in self._addresses:
             try:
                 async with asyncio.timeout(ANSWER_S):
@@ -73,9 +73,8 @@ class Sentinels:
                 else:
                     self._found, self._teller = found, address
                     return found
-            faults.setdefault(why, []).append(str(address))
-        said = "; ".join(f"{', '.join(addresses)}: {why}" for why, addresses in faults.items())
-        raise LinkFault(f"no sentinel tells where the server is: {said}")
+            faults.append((address, why))
+        raise LinkFault(f"no sentinel tells where the server is: {together(faults)}")
 
     def follow(self, life: Life) -> None:
         """Have the life be over when the sentinels make another server the one."""

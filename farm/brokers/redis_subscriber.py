@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
-from farm.brokers.redis_life import Life, told
+from farm.brokers.redis_life import Life
 from farm.brokers.redis_link import Link, ServerFault
 
 Heard = tuple[bytes, bytes]  # the channel and what came on it
@@ -101,7 +101,7 @@ class Subscriber:
         came: dict[tuple[bool, bytes], list[Heard]] = {}
         for reply in said:
             if isinstance(reply, ServerFault):
-                life.end(told(reply))
+                life.end(life.told(reply))
             elif isinstance(reply, list):
                 words = cast("list[bytes]", reply)
                 if words[0] == _PMESSAGE:

@@ -12,7 +12,6 @@ import pytest
 
 from farm.broker import Broker, Home
 from farm.brokers import redis_link
-from farm.brokers.redis_life import slot_of
 from farm.errors import Problem, SourceMissing
 from farm.message import Message
 from farm.spec import Secret, TlsSpec
@@ -20,10 +19,8 @@ from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
 from tests.brokers import redis_house
 from tests.brokers.nats_keys import Certificates, certificates
 from tests.brokers.redis_servers import (
-    ClusterNode,
     Puppet,
     TlsServer,
-    join,
     plain,
     pubsub,
     streams,
@@ -193,49 +190,18 @@ class TestWho:
         server.stop()
 
 
-class TestWhereTo:
+class TestReplicas:
     @pytest.mark.parametrize("make", [streams, pubsub])
-    async def test_a_cluster_is_one_broker(self, make: Make, home: Home, tmp_path: Path) -> None:
-        nodes = [ClusterNode(tmp_path / f"node{n}") for n in range(2)]
-        for node in nodes:
-            node.start()
-        await asyncio.to_thread(join, nodes)
-        ends = await Ends(make(home, nodes[0].port, cluster=True)).start()
-        subjects = ["a.b", "a.c", "a.d", "a.e"]
-        assert len({slot_of(subject) < 8192 for subject in subjects}) == 2, "both nodes have some"
-        came = [ends.trigger(n, subject, granted=1000, group="g") for n, subject in enumerate(subjects)]
-        heard = [ends.listener(subject)[0] for subject in subjects]
-        for subject, some, others in zip(subjects, came, heard, strict=True):
-            await ends.ready(subject, some, others)
-        answers = await ends.publish(*(Message(f"{n}", subject, b"x") for n in range(50) for subject in subjects))
-        assert not [answer for answer in answers if isinstance(answer, Exception)]
-        await eventually(lambda: [len(payloads(some)) for some in came] == [50] * 4, "all, at the triggers")
-        await eventually(lambda: [len(payloads(some)) for some in heard] == [50] * 4, "all, at the listeners")
-        nodes[1].kill()
-        await eventually(lambda: ends.broker.state == "down", "the broker to miss a node")
-        nodes[1].start()
-        await eventually(lambda: ends.broker.state == "up", "the cluster to be whole again")
-        await ends.broker.close()
-        for node in nodes:
-            node.stop()
-
-    async def test_a_node_of_a_cluster_alone_is_guessed(self, home: Home, tmp_path: Path) -> None:
-        nodes = [ClusterNode(tmp_path / f"node{n}") for n in range(2)]
-        for node in nodes:
-            node.start()
-        await asyncio.to_thread(join, nodes)
-        broker = streams(home, nodes[0].port)
+    async def test_one_is_told_before_anything_is_written(self, make: Make, home: Home, server: RedisServer) -> None:
+        client = plain(server.port)
+        client.replicaof("127.0.0.1", "1")
+        broker = make(home, server.port)
         await broker.start()
-        faults: list[str] = []
-        broker.on_change = lambda changed: faults.append(changed.fault)
-        ends = Ends(broker)
-        broker.on_change = lambda changed: faults.append(changed.fault)
-        for n in range(8):
-            ends.trigger(n, f"a.{n}", granted=1)
-        await eventually(lambda: any("write cluster = true" in fault for fault in faults), "the advice")
+        assert broker.fault == f"redis://127.0.0.1:{server.port}: it is a replica: nothing can be written to it"
+        client.replicaof("NO", "ONE")
+        await eventually(lambda: broker.state == "up", "the server to be none any more")
         await broker.close()
-        for node in nodes:
-            node.stop()
+        client.close()
 
 
 class TestSilence:
@@ -329,13 +295,3 @@ class TestLink:
         await ends.publish(*numbered(3))
         await eventually(lambda: len(payloads(came)) == 3, "what is published afterwards")
         await ends.broker.close()
-
-
-def test_keys_have_the_slots_of_a_cluster(tmp_path: Path) -> None:
-    node = ClusterNode(tmp_path / "node")
-    node.start()
-    client = plain(node.port)
-    for key in ("a.b", "farm:{a.b}:streams", "{}a", "farm:dlq", "a{b}c{d}", "ü"):
-        assert client.execute_command("CLUSTER", "KEYSLOT", key) == slot_of(key)
-    client.close()
-    node.stop()

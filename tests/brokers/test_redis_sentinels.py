@@ -116,6 +116,10 @@ async def test_a_sentinel_that_knows_no_such_server_says_so(home: Home, house: H
     assert fault == f"no sentinel tells where the server is: 127.0.0.1:{port}: it knows no 'other'"
 
 
+async def test_a_sentinel_is_no_server(home: Home, house: House) -> None:
+    assert await fault_of(streams(home, house.sentinel.port)) == "it is a sentinel: name it in sentinels"
+
+
 async def test_sentinels_with_one_fault_are_named_together(home: Home, server: RedisServer) -> None:
     where = {"sentinels": ("127.0.0.1:1", "127.0.0.1:2", f"127.0.0.1:{server.port}"), "sentinel_master": "shop"}
     fault = await fault_of(streams(home, 0, url="redis://by-sentinel", **where))
