@@ -206,7 +206,7 @@ class Groups:
                 return  # the next life begins with them
             if isinstance(reply, ServerFault):
                 if reply.code in ENDING:
-                    life.end(told(reply))
+                    life.end(life.told(reply))
                     return
                 if reply.code not in GONE:
                     self._complain(reading, told(reply))
@@ -231,7 +231,6 @@ class Groups:
                 if fault.code in ENDING:
                     raise
                 if fault.code not in GONE:
-                    self._complain(reading, told(fault))
                     self._hinder(reading, told(fault))
                     await asyncio.sleep(AGAIN_S)
 
@@ -367,11 +366,12 @@ class Groups:
         """A trigger that hears nothing is no small matter, and nor is it that it hears again."""
         if reading.hindrance != why:
             reading.hindrance = why
-            deaf = next((each for each in self.readings.values() if each.hindrance), None)
-            self._hindered(f"cannot read {deaf.key}: {deaf.hindrance}" if deaf is not None else "")
+            deaf = [each for each in self.readings.values() if each.hindrance]
+            more = f" (and {len(deaf) - 1} more)" if len(deaf) > 1 else ""
+            self._hindered(f"cannot read {deaf[0].key}: {deaf[0].hindrance}{more}" if deaf else "")
 
     def _complain(self, reading: Reading, why: str) -> None:
-        """Say once what is wrong with a stream."""
-        if reading.fault != why:
+        """Say once what is wrong with a stream, if that does not keep its trigger from reading too."""
+        if why not in (reading.fault, reading.hindrance):
             reading.fault = why
             log.get().warning("a stream cannot be used", broker=self._broker, key=reading.key, error=why)

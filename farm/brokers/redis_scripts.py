@@ -82,8 +82,11 @@ local function add(key, dedup, from, to)
   return fault_of(said, key)
 end
 local function emit(found, dedup, from, to)
-  local fault
-  for index = 1, #found do fault = fault or add(found[index], dedup, from, to) end
+  local fault, kept
+  for index = 1, #found do
+    local said = add(found[index], dedup, from, to)
+    fault, kept = fault or said, kept or not said
+  end
   if #found == 0 then
     if found.fault then
       fault = found.fault
@@ -92,11 +95,12 @@ local function emit(found, dedup, from, to)
     elseif found.type ~= 'none' then
       fault = 'WRONGTYPE a ' .. found.type .. ' has this key'
     end
-  elseif found.others and not fault then
+    kept = not fault
+  elseif found.others and kept then
     local said = pcall('XADD', found.own, '*', 'farm-copy', '1', unpack(argv, from, to))
-    fault = type(said) == 'table' and said.err or nil
+    fault = fault or type(said) == 'table' and said.err or nil
   end
-  if found.heard and not fault then cast(found, argv, from, to) end
+  if found.heard and kept then cast(found, argv, from, to) end
   return fault
 end
 local function is_lost(stream, entry, consumer)

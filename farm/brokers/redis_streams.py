@@ -186,6 +186,7 @@ class RedisStreamsBroker(Broker):
                 if isinstance(answer, int):
                     self._groups.forget(commit.delivery)
                     taken += not answer
+                    self._count_unmatched(commit)
             if taken:
                 text = "entries had become another consumer's: their outputs are left to it"
                 log.get().warning(text, broker=self.name, entries=taken)
@@ -215,15 +216,21 @@ class RedisStreamsBroker(Broker):
             for commit in commits:
                 told = [next(following) for _ in commit.outputs]
                 results.append(next((each for each in told if not isinstance(each, Published)), None))
-            self._groups.settle(
-                [commit.delivery for commit, result in zip(commits, results, strict=True) if result is None]
-            )
+            good = [commit for commit, result in zip(commits, results, strict=True) if result is None]
+            for commit in good:
+                self._count_unmatched(commit)
+            self._groups.settle([commit.delivery for commit in good])
             done(results)
 
         if outputs:
             self._publish(outputs, published)
         else:
             published([])
+
+    def _count_unmatched(self, commit: Commit) -> None:
+        for output in commit.outputs:
+            found = self._matches.of(output.subject)
+            self.counters.unmatched += not (found.triggers or found.listeners)
 
     def _note(self, part: Part, source: tuple[str, str]) -> None:
         """One more entry of a part, of this source: under the source's heading, which counts what stands beneath.

@@ -135,14 +135,16 @@ class TestWrongKeys:
 
     async def test_a_trigger_whose_stream_is_none_waits_for_it(self, ends: Ends, client: Any) -> None:
         client.set(STREAM, "a string")
+        client.set("farm:{a.c}:stream:farm-0-1-a-c", "a string")
         with capture_logs() as logs:
             came = ends.trigger(0, "a.b", granted=1000)
-            await eventually(lambda: bool(logs), "a word about it")
-            assert [line["error"] for line in logs if line.get("key") == STREAM] == [
-                "WRONGTYPE Operation against a key holding the wrong kind of value"
-            ]
-        await eventually(lambda: ends.broker.state == "down", "the broker to say that it hears nothing")
-        assert f": cannot read {STREAM}: WRONGTYPE" in ends.broker.fault
+            await eventually(lambda: ends.broker.state == "down", "the broker to say that it hears nothing")
+            said = f"cannot read {STREAM}: WRONGTYPE Operation against a key holding the wrong kind of value"
+            assert ends.broker.fault.endswith(f": {said}")
+            ends.trigger(1, "a.c", granted=1000)
+            await eventually(lambda: ends.broker.fault.endswith(f"{said} (and 1 more)"), "the other to be counted")
+        assert not logs, "it is said once, by the broker's state"
+        client.delete("farm:{a.c}:stream:farm-0-1-a-c")
         assert isinstance((await ends.publish(Message("1", "free", b"")))[0], Published)
         client.delete(STREAM)
         await ends.ready("a.b", came)
@@ -155,12 +157,36 @@ class TestWrongKeys:
         assert str(bad) == ("a key of the subject is no stream (broker 'under-test'): WRONGTYPE a string has this key")
         assert isinstance(good, Published)
 
-    async def test_a_reader_whose_stream_is_none_is_named_to_whoever_publishes(self, ends: Ends, client: Any) -> None:
+    async def test_a_reader_whose_stream_is_none_is_named_to_whoever_publishes_and_others_have_the_message(
+        self, ends: Ends, client: Any
+    ) -> None:
+        names = [f"another{n}" for n in range(4)]  # some of them come before ours, wherever that is in the set
+        client.sadd("farm:{a.b}:streams", *names)
+        for name in names:
+            client.set(f"farm:{{a.b}}:stream:{name}", "a string")
+        came = ends.trigger(0, "a.b", granted=1000)
+        heard, _ = ends.listener("a.b")
+        await eventually(lambda: client.pubsub_numsub("farm:{a.b}:live")[0][1] == 1, "the listener to be there")
+        await eventually(lambda: client.exists(STREAM), "the trigger to be there")
+        client.xgroup_create("a.b", "others", "$", mkstream=True)
+        [bad] = await ends.publish(Message("1", "a.b", b"x"))
+        assert isinstance(bad, InputError)
+        assert "holding the wrong kind of value: farm:{a.b}:stream:another" in str(bad)
+        await eventually(lambda: payloads(came) == [b"x"] == payloads(heard), "those who can to have it")
+        assert client.xlen("a.b") == 1
+
+    async def test_listeners_do_not_hear_what_no_reader_could_have(self, ends: Ends, client: Any) -> None:
+        heard, _ = ends.listener("a.b")
+        await ends.ready("a.b", heard)
+        del heard[:]
         client.sadd("farm:{a.b}:streams", "another")
         client.set("farm:{a.b}:stream:another", "a string")
-        [bad] = await ends.publish(Message("1", "a.b", b""))
+        [bad] = await ends.publish(Message("1", "a.b", b"x"))
         assert isinstance(bad, InputError)
-        assert str(bad).endswith("holding the wrong kind of value: farm:{a.b}:stream:another")
+        client.delete("farm:{a.b}:stream:another")
+        await ends.publish(Message("2", "a.b", b"mark"))
+        await eventually(lambda: bool(heard), "the mark")
+        assert payloads(heard) == [b"mark"]
 
     async def test_a_failed_output_leaves_its_source_pending(self, ends: Ends, client: Any) -> None:
         came = await subscribed(ends)
@@ -253,14 +279,26 @@ class TestRefusals:
 
     async def test_a_replica_takes_nothing_and_says_so(self, ends: Ends, client: Any, server: RedisServer) -> None:
         client.xgroup_create("out", "readers", "$", mkstream=True)
-        faults: list[str] = []  # each of them: the next connection is up until something is written again
-        ends.broker.on_change = lambda broker: faults.append(broker.fault)
         client.replicaof("127.0.0.1", "1")
         [answer] = await ends.publish(Message("id", "out", b"x"))
         assert isinstance(answer, BrokerError)
-        await eventually(lambda: any("it is a replica" in fault for fault in faults), "the reason")
+        await eventually(lambda: "it is a replica" in ends.broker.fault, "the reason")
         client.replicaof("NO", "ONE")
         await eventually(lambda: ends.broker.state == "up", "the server to be one again")
+
+
+async def test_outputs_that_nobody_wants_are_counted_when_they_are_committed(ends: Ends) -> None:
+    came = await subscribed(ends)
+    heard, _ = ends.listener("heard")
+    await ends.ready("heard", heard)
+    await ends.publish(*numbered(3))
+    await eventually(lambda: len(payloads(came)) == 3, "the sources")
+    before = ends.broker.counters.unmatched
+    answers: list[object] = []
+    outputs = [Message("1", "nobody", b""), Message("2", "nobody", b"")], [Message("3", "heard", b"")], []
+    ends.broker.commit([Commit(one, tuple(out)) for one, out in zip(came, outputs, strict=True)], answers.extend)
+    await eventually(lambda: answers == [None, None, None], "the answers")
+    assert ends.broker.counters.unmatched == before + 2
 
 
 async def test_dead_letters_are_in_a_stream_of_their_own(ends: Ends, client: Any) -> None:
