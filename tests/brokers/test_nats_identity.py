@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from farm.brokers.nats_identity import parse_credentials, sign
+from farm.brokers.options.nats import NatsSpec
 from farm.errors import BadValue, FarmError
 from tests.brokers.nats_keys import ACCOUNT, USER, key, realm
 
@@ -59,3 +60,14 @@ def test_credentials_without_one_of_them_are_told_without_the_other(missing: str
     with pytest.raises(BadValue, match=f"no {missing}") as caught:
         parse_credentials(text)
     assert found.user.seed not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["_INBOX", "_INBOX.farm1", "answers"])
+def test_what_answers_are_heard_on_may_be_any_subject(prefix: str) -> None:
+    assert not list(NatsSpec(name="x", type="nats", servers=("a",), inbox_prefix=prefix).faults())
+
+
+@pytest.mark.parametrize("prefix", ["", "a b", "a.>", "*", "a.", "a..b"])
+def test_what_answers_are_heard_on_is_no_pattern(prefix: str) -> None:
+    [fault] = NatsSpec(name="x", type="nats", servers=("a",), inbox_prefix=prefix).faults()
+    assert fault.key == "inbox_prefix"

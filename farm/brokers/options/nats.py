@@ -73,6 +73,10 @@ class NatsServerSpec(ServerSpec):
             yield Fault("servers", "there are none", 'Write servers = ["nats://localhost:4222"]')
         if any("@" in server for server in self.servers):
             yield Fault("servers", "a user in it", "Leave it out, and write user and password, or token")
+        try:
+            validate_filter(self.inbox_prefix, "exact")
+        except InvalidSubject as error:
+            yield Fault("inbox_prefix", f"no subject can begin so: {error.problems[0].why}")
         if self.tls_first and self.tls is None:
             yield Fault("tls_first", "there is no TLS", "Write tls = {}")
         yield from self._auth_faults()
