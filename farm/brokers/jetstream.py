@@ -56,7 +56,9 @@ LEASE_PARTS: Final = 3
 GONE_S: Final = 1.0
 FARM_ID: Final = ID.encode()
 ACKNOWLEDGE: Final = ACK_PREFIX.decode()
+ACKNOWLEDGING: Final = f"publishes to {ACKNOWLEDGE}"
 FETCH: Final = f"{NEXT}."
+FETCHING: Final = f"publishes to {FETCH}"
 
 
 class JetStreamBroker(Broker):
@@ -73,7 +75,7 @@ class JetStreamBroker(Broker):
         target = target_of(spec, home)
         if self._embedded is not None:
             target = replace(target, servers=self._embedded.servers, identity=self._embedded.identity)
-        connection = NatsConnection(target, self._heard_state, self._heard_denied)
+        connection = NatsConnection(target, self._heard_state, self._heard_denied, self._heard_allowed)
         self._connection: Final = connection
         self._requests: Final = Requests(connection)
         self._streams: Final = Streams(JetStreamApi(self._requests), spec, home.app)
@@ -83,8 +85,9 @@ class JetStreamBroker(Broker):
         self._listeners = 0
         self._doubts: Final[set[str]] = set()
         self._turn_wanted = self._arranged = self._gone = self._closed = False
-        self._forbidden: Final[dict[str, str]] = {}  # subjects that we may not publish to -> what cannot be done for it
+        self._forbidden: Final[dict[str, str]] = {}  # what the server would have to permit -> what it is for
         self._starting = True
+        self._answers: Final = f"{spec.inbox_prefix}."
         self._lease_s: Final = spec.ack_wait_s / LEASE_PARTS
         self._tick_s: Final = min(TICK_S, self._lease_s / 2)
         self._keep_at_s = 0.0
@@ -238,10 +241,10 @@ class JetStreamBroker(Broker):
         if consumer.received:
             self.counters.received += consumer.received
             consumer.received = 0
-            self._forbidden.pop(FETCH, None)
+            self._forbidden.pop(FETCHING, None)
         if consumer.confirmed:
             consumer.confirmed = 0
-            self._forbidden.pop(ACKNOWLEDGE, None)
+            self._forbidden.pop(ACKNOWLEDGING, None)
 
     def _tick(self) -> None:
         now_s, embedded = time.monotonic(), self._embedded
@@ -261,11 +264,11 @@ class JetStreamBroker(Broker):
     # The server, its streams and consumers
 
     def _heard_state(self, state: BrokerState, fault: str) -> None:
-        self._forbidden.clear()
         if state == "up":
             self.payload_limit_bytes = self._connection.payload_limit_bytes
             self._want_arranged()
             return
+        self._forbidden.clear()
         self.counters.gaps += bool(self._listeners and self._arranged)  # nobody knows what they missed
         self._arranged = False
         if self._starting and self._embedded is not None:
@@ -277,14 +280,20 @@ class JetStreamBroker(Broker):
 
     def _heard_denied(self, what: str, subject: str) -> None:
         """Whoever published, or asked the API, hears it; of what is fetched and acknowledged nobody else would say."""
-        if what != "publish":
+        if what != "publish" and subject.startswith(self._answers):
+            self._forbidden[f"subscriptions to {self._answers}"] = "hear answers"
+        elif what != "publish":
             log.get().warning("a NATS server does not let us listen", broker=self.name, subject=subject)
         elif subject.startswith(ACKNOWLEDGE):
-            self._forbidden[ACKNOWLEDGE] = "acknowledge"
+            self._forbidden[ACKNOWLEDGING] = "acknowledge"
         elif subject.startswith(FETCH):
-            self._forbidden[FETCH] = "fetch"
+            self._forbidden[FETCHING] = "fetch"
         else:
             self._publishes.deny(subject)
+
+    def _heard_allowed(self, subject: str) -> None:
+        if subject.startswith(self._answers):
+            self._forbidden.pop(f"subscriptions to {self._answers}", None)
 
     def _want_arranged(self) -> None:
         self._arranged = False
@@ -310,7 +319,7 @@ class JetStreamBroker(Broker):
                 await self._place()
             except (ApiFault, FarmError) as error:
                 if self._connection.up:
-                    self._became("down", f"{self._streams.at}: {error}")
+                    self._became("down", self._hindrance() or f"{self._streams.at}: {error}")
                 self._settled.set()
                 self._changed.set()
                 await asyncio.sleep(backoff.next_s())
@@ -344,12 +353,16 @@ class JetStreamBroker(Broker):
     def _say(self) -> None:
         """What state this is in, once all is in place."""
         fault = self._embedded.fault if self._embedded is not None else ""
-        if not fault and self._forbidden:
-            subject, what = next(iter(self._forbidden.items()))
-            fault = f"{self._streams.at}: the server does not let us {what}: permit publishes to {subject}>"
+        fault = fault or self._hindrance()
         if not fault and self._publishes.silent:
             fault = f"{self._streams.at}: JetStream confirms nothing of what is published"
         self._became("down" if fault else "up", fault)
+
+    def _hindrance(self) -> str:
+        """What the server does not permit and nothing works without."""
+        for needed, what in self._forbidden.items():
+            return f"{self._streams.at}: the server does not let us {what}: permit {needed}>"
+        return ""
 
     def _doubt(self, subject: str) -> None:
         """Find out whether a stream takes in a subject on which nobody answered."""

@@ -63,7 +63,8 @@ class NatsBroker(Broker):
         self.grammar = spec.grammar
         self._at: Final = spec.at
         self.confirms = spec.abilities.confirms
-        self._connection: Final = NatsConnection(target_of(spec, home), self._heard_state, self._heard_denied)
+        target = target_of(spec, home, no_responders=False)  # its words would be one more message for who listens there
+        self._connection: Final = NatsConnection(target, self._heard_state, self._heard_denied, self._heard_allowed)
         self._matches: Final = Matches(self.grammar)
         self._backlog: Final = Backlog(self.counters)
         self._topics: Final[dict[tuple[str, int], _Topic]] = {}  # of a queue: with the trigger, else -1
@@ -212,6 +213,12 @@ class NatsBroker(Broker):
                 self._tell_denied()
         else:
             log.get().warning("a NATS server does not let us listen", broker=self.name, subject=subject)
+
+    def _heard_allowed(self, subject: str) -> None:
+        if subject in self._denied:
+            self._denied.discard(subject)
+            self.counters.gaps += 1  # nobody knows what was sent meanwhile
+            self._tell_denied()
 
     def _tell_denied(self) -> None:
         """A broker whose triggers hear nothing is not up, whatever else it can do."""

@@ -10,22 +10,19 @@ Source: NATS documentation, "Client Protocol".
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from farm import log
 from farm.backoff import Backoff
 from farm.broker import BrokerState
 from farm.brokers.faults import CLOSED, NO_ANSWER, words_of
-from farm.brokers.nats_link import Link, LinkFault, Server, connect, server_of
-from farm.brokers.nats_pings import OnFlushed, Pings
+from farm.brokers.nats_link import Link, LinkFault, Server, connect, info_of, others_of, server_of
+from farm.brokers.nats_pings import Flushed, OnFlushed, Pings
 from farm.brokers.nats_protocol import (
     PING,
     PONG,
@@ -36,6 +33,7 @@ from farm.brokers.nats_protocol import (
     encode_subscribe,
     encode_unsubscribe,
 )
+from farm.brokers.nats_subscriptions import Subscriptions
 from farm.brokers.nats_target import Target, connect_line
 from farm.errors import FarmError
 from farm.message import PAYLOAD_LIMIT_BYTES
@@ -44,6 +42,7 @@ START_S: Final = 4.8  # start() waits for no longer
 CONNECT_S: Final = 4.0  # to try all servers once
 CONFIRM_S: Final = 4.0  # what `flush` asked for is then given up
 CLOSE_S: Final = 2.0
+AGAIN_S: Final = 10.0  # until a subscription that was refused is asked for again
 MISSED: Final = 2  # pings without an answer, after which the server is taken for dead
 LASTED_S: Final = 1.0  # a connection that ended sooner was none: the next wait is longer
 HEADERS_BYTES: Final = 16 << 10  # kept free of a server's max_payload, for headers count against it
@@ -54,17 +53,13 @@ _DENIED: Final = re.compile(
     r'Permissions Violation for (Publish|Subscription) (?:to|with Reply of) "([^"]*)"', re.IGNORECASE
 )
 _STRANGERS: Final = ("authorization violation", "user authentication expired", "user authentication revoked")
-_HARMLESS: Final = ("permissions violation", "invalid subject", "maximum subscriptions exceeded")  # it stays
+_WHO: Final = ". Check user and password, token, nkey or credentials"
+_TOO_MANY: Final = "maximum subscriptions exceeded"
+_HARMLESS: Final = ("permissions violation", "invalid subject")  # it stays
 
 OnState = Callable[[BrokerState, str], None]
 OnDenied = Callable[[str, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    subject: str
-    queue: str
-    on_raw: OnRaw
+OnAllowed = Callable[[str], None]
 
 
 class NatsConnection:
@@ -74,17 +69,20 @@ class NatsConnection:
       on_state(state, fault)      "up" once all subscriptions are with the server, "down" and why; nothing once closed
       on_denied(what, subject)    "publish" (the subject, or the one for the answer) or "subscription": the server says
                                   no; the connection stays
+      on_allowed(subject)         a subscription that was denied on this connection is with the server after all: it is
+                                  asked for again every AGAIN_S
     """
 
-    def __init__(self, target: Target, on_state: OnState, on_denied: OnDenied) -> None:
+    def __init__(self, target: Target, on_state: OnState, on_denied: OnDenied, on_allowed: OnAllowed) -> None:
         self.info: Mapping[str, Any] = {}
         self._target: Final = target
         self._on_state: Final = on_state
         self._on_denied: Final = on_denied
+        self._on_allowed: Final = on_allowed
         self._rng: Final = Random()
-        self._subscriptions: Final[dict[int, _Subscription]] = {}
-        self._routes: Final[dict[bytes, OnRaw]] = {}
-        self._last_sid = 0
+        self._subscriptions: Final = Subscriptions()
+        self._routes: Final = self._subscriptions.routes
+        self._asked_s = 0.0  # when it was asked again for what was refused
         self._link: Link | None = None
         self._server = Server("", 0, "", tls=False)  # the last one that was tried
         self._discovered: list[Server] = []
@@ -163,27 +161,21 @@ class NatsConnection:
         Args:
           on_raw: called with all that one chunk had for this subscription.
         """
-        self._last_sid += 1
-        sid = self._last_sid
-        self._subscriptions[sid] = _Subscription(subject, queue, on_raw)
-        self._routes[b"%d" % sid] = on_raw
+        sid = self._subscriptions.add(subject, on_raw, queue)
         self._write(encode_subscribe(sid, subject, queue))
         return sid
 
     def unsubscribe(self, sid: int) -> None:
         """End a subscription; nothing more comes of it. May be called twice."""
-        if self._subscriptions.pop(sid, None) is not None:
-            del self._routes[b"%d" % sid]
+        if self._subscriptions.end(sid):
+            self._subscriptions.forget(sid)
             self._write(encode_unsubscribe(sid))
 
     def drain(self, sid: int) -> None:
         """End a subscription, of which still comes what the server has sent before it hears of the end."""
-        if self._subscriptions.pop(sid, None) is not None:
+        if self._subscriptions.end(sid):
             self._write(encode_unsubscribe(sid))
-            self.flush(lambda _: self._forget(sid))
-
-    def _forget(self, sid: int) -> None:
-        del self._routes[b"%d" % sid]
+            self.flush(lambda _: self._subscriptions.forget(sid))
 
     def publish(self, subject: str, payload: bytes, reply: str = "", headers: bytes = b"") -> None:
         """Write a message, at the end of this turn of the loop. While not `up` it goes nowhere; `flush` tells.
@@ -235,7 +227,8 @@ class NatsConnection:
             servers = list(map(server_of, self._target.servers()))
         except (LinkFault, FarmError) as error:
             return f"{self._target.at}: {words_of(error)}"
-        servers += [each for each in self._discovered if each not in servers]
+        named = {(each.host, each.port) for each in servers}
+        servers += [each for each in self._discovered if (each.host, each.port) not in named]
         faults: dict[Server, str] = {}
         for server in self._rng.sample(servers, len(servers)):  # what is said of them has always one order
             try:
@@ -245,7 +238,7 @@ class NatsConnection:
                 silent = self._link is None  # it has not even said INFO
                 self._drop(f"{NO_ANSWER}{': perhaps it is no NATS server, or wants tls_first' if silent else ''}")
                 faults[server] = f"{server.at}: {self._fault}"
-            except (OSError, LinkFault, FarmError) as error:
+            except (OSError, ValueError, LinkFault, FarmError) as error:  # ValueError: a host name that is none
                 self._drop(words_of(error))
                 faults[server] = f"{server.at}: {self._fault}"
             else:
@@ -257,7 +250,7 @@ class NatsConnection:
     async def _try_server(self, server: Server) -> None:
         """Connect, say who we are, subscribe to everything, and wait until the server has done it.
 
-        Raises: OSError, LinkFault, FarmError.
+        Raises: OSError, ValueError, LinkFault, FarmError.
         """
         target = self._target
         self._lost, self._ready = asyncio.Event(), asyncio.Event()
@@ -266,12 +259,10 @@ class NatsConnection:
         self._link = link
         if not link.info.get("headers"):
             raise LinkFault("the server has no headers: it is older than NATS 2.2")
-        link.serve(self._heard_messages, self._heard_line, self._drop)
         self.info = {}
         self._heard_info(link.info)
-        out = [connect_line(target, link.info, secure=link.secure)]
-        out += (encode_subscribe(sid, each.subject, each.queue) for sid, each in self._subscriptions.items())
-        link.write(b"".join(out))
+        link.serve(self._heard_messages, self._heard_line, self._drop)
+        link.write(b"".join([connect_line(target, link.info, secure=link.secure), *self._subscriptions.lines()]))
         self.flush(lambda flushed: self._answered(link, flushed.fault))
         await self._ready.wait()
         if self._link is not link:
@@ -302,6 +293,7 @@ class NatsConnection:
         self._out.clear()
         self._out_bytes = 0
         self._pings.lose(fault)
+        self._subscriptions.lose()
         self._lost.set()
         self._ready.set()
         if was_up:
@@ -319,9 +311,9 @@ class NatsConnection:
             self._write(PONG)
         elif line.startswith(b"INFO"):
             try:
-                self._heard_info(cast("dict[str, Any]", json.loads(line[4:])))
+                self._heard_info(info_of(line))
             except ValueError as error:
-                raise Malformed("its INFO is no JSON") from error
+                raise Malformed("its INFO is no JSON object") from error
         elif line.startswith(b"-ERR"):
             self._heard_error(line[4:].decode(errors="replace").strip().strip("'"))
         elif not line.startswith(b"+OK"):
@@ -329,29 +321,32 @@ class NatsConnection:
 
     def _heard_info(self, info: Mapping[str, Any]) -> None:
         self.info = {**self.info, **info}
-        if "connect_urls" not in info:
-            return
-        self._discovered.clear()
-        for url in cast("list[str]", info["connect_urls"] or []):
-            with suppress(LinkFault):  # an address that we do not understand is of no use
-                found = server_of(url)
-                self._discovered.append(Server(found.host, found.port, self._server.name, self._server.tls))
+        if "connect_urls" in info:
+            self._discovered = others_of(info["connect_urls"], self._server)
 
     def _heard_error(self, text: str) -> None:
-        denied = _DENIED.search(text)
-        if denied is not None:
-            what, subject = denied[1].lower(), denied[2]
-            if what == "publish":
-                self._pings.deny(subject)
-            self._on_denied(what, subject)
-        elif text.lower().startswith(_HARMLESS):
+        said, denied, ours = text.lower(), _DENIED.search(text), self._subscriptions
+        if denied is not None and denied[1].lower() == "publish":
+            self._pings.deny(denied[2])
+            self._on_denied("publish", denied[2])
+        elif denied is not None or said.startswith(_TOO_MANY):
+            for subject in ours.denied(denied[2]) if denied is not None else ours.too_many():
+                self._on_denied("subscription", subject)
+        elif said.startswith(_HARMLESS):
             log.get().warning("a NATS server refused a command", server=self._server.at, why=text)
         else:
-            said = text.lower()
-            if said.startswith(_STRANGERS):
-                self._drop(f"it refuses: {said}. Check user and password, token, nkey or credentials")
-            else:
-                self._drop(f"{CLOSED}: {said}")
+            self._drop(f"it refuses: {said}{_WHO}" if said.startswith(_STRANGERS) else f"{CLOSED}: {said}")
+
+    def _ask_again(self, now_s: float) -> None:
+        """Subscribe once more to what was refused."""
+        self._asked_s = now_s
+        if lines := self._subscriptions.again():
+            self._write(b"".join(lines))
+            self.flush(self._asked_again)
+
+    def _asked_again(self, flushed: Flushed) -> None:
+        for subject in self._subscriptions.answered(known=not flushed.fault):
+            self._on_allowed(subject)
 
     def _write(self, data: bytes) -> None:
         if self._link is not None:
@@ -390,6 +385,8 @@ class NatsConnection:
             self._drop(f"no answer to {MISSED} pings in {MISSED * interval_s:g} s")
             return
         self._pings.give_up(now_s - CONFIRM_S)
+        if now_s - self._asked_s >= AGAIN_S:
+            self._ask_again(now_s)
         if now_s - self._pinged_s >= interval_s:
             self.flush(_nobody)
         self._timer = asyncio.get_running_loop().call_later(tick_s, self._tick)

@@ -6,12 +6,14 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from farm.brokers.faults import CLOSED, NO_TLS, words_of
 from farm.brokers.nats_protocol import CRLF, LINE_LIMIT_BYTES, Malformed, Parser, Raw
+from farm.errors import printable
 from farm.spec import TlsSpec
 
 PORT: Final = 4222
@@ -39,7 +41,7 @@ class Server:
     def at(self) -> str:
         """For people: as farm.toml has it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{SECURE if self.tls else 'nats'}://{host}:{self.port}"
+        return printable(f"{SECURE if self.tls else 'nats'}://{host}:{self.port}")
 
 
 def server_of(text: str) -> Server:
@@ -57,6 +59,18 @@ def server_of(text: str) -> Server:
     return Server(host, port or PORT, host, parts.scheme == SECURE)
 
 
+def others_of(urls: object, told_by: Server) -> list[Server]:
+    """The servers of a cluster that one of it tells of: what their certificates are for, and whether they want TLS, is
+    as with that one. An address that is none is of no use.
+    """
+    found: list[Server] = []
+    for url in cast("list[object]", urls) if isinstance(urls, list) else ():
+        with suppress(LinkFault):
+            server = server_of(str(url))
+            found.append(Server(server.host, server.port, told_by.name, told_by.tls))
+    return found
+
+
 class Link(asyncio.Protocol):
     """The socket. It hears INFO by itself; what follows goes to those that `serve` names."""
 
@@ -65,7 +79,8 @@ class Link(asyncio.Protocol):
         self.secure = False
         self.ended: Final = asyncio.Event()
         self._greeted: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        self._greeting = b""
+        self._greeting = b""  # until INFO is whole; then what comes behind it, before anybody is served
+        self._fault = ""  # why it has ended
         self._transport: asyncio.Transport | None = None
         self._parser: Parser | None = None
         self._on_end: OnEnd | None = None
@@ -76,9 +91,13 @@ class Link(asyncio.Protocol):
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def serve(self, on_messages: OnMessages, on_line: OnLine, on_end: OnEnd) -> None:
-        """From now on tell these what comes, and of the end, which is told once."""
+        """From now on tell these what comes, and of the end, which is told once; both may have come already."""
         self._parser = Parser(on_messages, on_line)
         self._on_end = on_end
+        if self._greeting:
+            self._feed(self._parser, self._greeting)
+        if self.ended.is_set():
+            self._end(self._fault)
 
     def write(self, data: bytes) -> None:
         """Send; what the socket does not take waits."""
@@ -112,6 +131,7 @@ class Link(asyncio.Protocol):
 
     async def _secure(self, context: ssl.SSLContext, server: Server) -> None:
         assert self._transport is not None
+        self._greeting = b""  # what was said in the clear is nothing to go by
         loop = asyncio.get_running_loop()
         transport = await loop.start_tls(self._transport, self, context, server_hostname=server.name)
         if transport is None:
@@ -128,7 +148,10 @@ class Link(asyncio.Protocol):
         parser = self._parser
         if parser is None:
             self._hear_greeting(data)
-            return
+        else:
+            self._feed(parser, data)
+
+    def _feed(self, parser: Parser, data: bytes) -> None:
         try:
             parser.feed(data)
         except Malformed as error:
@@ -141,6 +164,7 @@ class Link(asyncio.Protocol):
         if not self._greeted.done():
             self._greeted.set_exception(LinkFault(fault))
             self._greeted.exception()  # whoever waits hears it; nobody may
+        self._fault = fault
         self._end(fault)
         self.ended.set()
 
@@ -150,20 +174,29 @@ class Link(asyncio.Protocol):
             on_end(fault)
 
     def _hear_greeting(self, data: bytes) -> None:
+        self._greeting += data
         if self._greeted.done():
             return
-        self._greeting += data
-        line, end, _ = self._greeting.partition(CRLF)
+        line, end, rest = self._greeting.partition(CRLF)
         if not end and len(line) < LINE_LIMIT_BYTES:
             return
+        self._greeting = rest
         try:
             if not line.startswith(b"INFO"):
                 raise ValueError(line)
-            self.info = cast("dict[str, Any]", json.loads(line[4:]))
+            self.info = info_of(line)
         except ValueError:
             self._greeted.set_exception(LinkFault("it does not speak NATS"))
         else:
             self._greeted.set_result(None)
+
+
+def info_of(line: bytes) -> dict[str, Any]:
+    """What an INFO says. Raises: ValueError: it is no object of JSON."""
+    info = json.loads(line[4:])
+    if not isinstance(info, dict):
+        raise ValueError("no object")
+    return cast("dict[str, Any]", info)
 
 
 async def connect(server: Server, tls: TlsSpec | None, *, first: bool) -> Link:
@@ -171,7 +204,7 @@ async def connect(server: Server, tls: TlsSpec | None, *, first: bool) -> Link:
 
     Args:
       first: TLS begins before the server's first word.
-    Raises: LinkFault, OSError: there is none, and nothing is left of it.
+    Raises: LinkFault, OSError, ValueError (a host name that is none): there is none, and nothing is left of it.
     """
     context = _context_of(tls) if tls is not None else ssl.create_default_context() if server.tls else None
     loop = asyncio.get_running_loop()

@@ -20,7 +20,8 @@ class Target:
 
     servers: asked at each connect: `host`, `host:port`, `nats://..` or `tls://..`; at: the same for people. identity:
     fields of CONNECT for the server's nonce, asked at each connect. Both may raise FarmError: tried again later.
-    tls: None where only the server (or tls://) may ask for it.
+    tls: None where only the server (or tls://) may ask for it. no_responders: whether the server is to say, where an
+    answer was to go, that nobody listens.
     """
 
     servers: Callable[[], Sequence[str]]
@@ -31,9 +32,10 @@ class Target:
     tls_first: bool = False
     ping_interval_s: float = 10.0
     inbox_prefix: str = "_INBOX"
+    no_responders: bool = True
 
 
-def target_of(spec: NatsServerSpec, home: Home) -> Target:
+def target_of(spec: NatsServerSpec, home: Home, *, no_responders: bool = True) -> Target:
     """The target that a manifest names."""
     return Target(
         servers=lambda: spec.servers,
@@ -44,6 +46,7 @@ def target_of(spec: NatsServerSpec, home: Home) -> Target:
         tls_first=spec.tls_first,
         ping_interval_s=spec.ping_interval_s,
         inbox_prefix=spec.inbox_prefix,
+        no_responders=no_responders,
     )
 
 
@@ -58,7 +61,7 @@ def connect_line(target: Target, info: Mapping[str, Any], secure: bool) -> bytes
         "protocol": 1,
         "name": target.name,
         "headers": True,
-        "no_responders": True,
+        "no_responders": target.no_responders,
         **target.identity(str(info.get("nonce", ""))),
     }
     return b"CONNECT " + json.dumps(fields).encode() + CRLF

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 
 import nats
 import nats.errors
-import pytest
 from nats.aio.client import Client
 
 from farm.broker import Delivery, Published, Subscription
@@ -24,24 +23,12 @@ from farm.errors import BrokerUnavailable, InvalidSubject, NotPermitted, Payload
 from farm.message import Message
 from farm.spec import Secret
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
+from tests.brokers import nats_house
+from tests.brokers.nats_house import MakeServer
 from tests.servers import NatsServer
 
 RESTARTS = 5
-MakeServer = Callable[..., NatsServer]
-
-
-@pytest.fixture
-def make_server(tmp_path: Path) -> Iterator[MakeServer]:
-    made: list[NatsServer] = []
-
-    def make(config: str = "", *, jetstream: bool = False) -> NatsServer:
-        made.append(NatsServer(tmp_path / f"server{len(made)}", config, jetstream=jetstream))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for server in made:
-        server.stop()
+make_server = nats_house.make_server
 
 
 @asynccontextmanager
@@ -296,3 +283,17 @@ async def _publish_for_ever(client: Client, subject: str) -> None:
             for _ in range(100):
                 await client.publish(subject, b"load")
         await asyncio.sleep(0.01)
+
+
+async def test_that_nobody_answers_a_request_is_no_message_for_a_trigger(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    """A server may send the words "no responders" to where the answer was to go: they are nobody's payload."""
+    async with farm_at(make_server(), tmp_path) as ends:
+        came = ends.trigger(0, "answers.a", granted=1000)
+        heard, _ = ends.listener("answers.*")
+        await ends.ready("answers.a", came, heard)
+        await ends.publish(Message("1", "nobody.listens", b"?", reply_to="answers.a"))
+        await ends.publish(Message("2", "answers.a", b"mark"))
+        await eventually(lambda: b"mark" in payloads(came) and b"mark" in payloads(heard), "the mark")
+        assert payloads(came) == payloads(heard) == [b"mark"]

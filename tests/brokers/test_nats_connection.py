@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,73 +15,18 @@ from farm.broker import BrokerState
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_pings import Flushed
 from farm.brokers.nats_protocol import Raw, decode_headers, encode_headers
-from farm.brokers.nats_requests import Requests
 from farm.brokers.nats_target import target_of
-from farm.brokers.options.nats import NatsSpec
 from farm.errors import BrokerUnavailable, NotPermitted
 from farm.spec import Secret, TlsSpec
 from farm.testing.rig import eventually, home_of
+from tests.brokers import nats_house
+from tests.brokers.nats_house import MakeServer, line_to, spec_of
 from tests.brokers.nats_keys import USER, Realm, certificates, key, realm
-from tests.servers import NatsServer, free_port
+from tests.servers import free_port
 
 SECRET = "hunter2-not-shown"
-MakeServer = Callable[..., NatsServer]
 
-
-@pytest.fixture
-def make_server(tmp_path: Path) -> Iterator[MakeServer]:
-    made: list[NatsServer] = []
-
-    def make(config: str = "") -> NatsServer:
-        server = NatsServer(tmp_path / f"server{len(made)}", config)
-        made.append(server)
-        server.start()
-        return server
-
-    yield make
-    for server in made:
-        server.stop()
-
-
-def spec_of(*servers: NatsServer, **keys: Any) -> NatsSpec:
-    addresses = tuple(f"127.0.0.1:{server.port}" for server in servers)
-    return replace(NatsSpec(name="under-test", type="nats", servers=addresses), **keys)
-
-
-class Line:
-    """A connection, and what it has told."""
-
-    def __init__(self, spec: NatsSpec, folder: Path) -> None:
-        self.states: list[tuple[BrokerState, str]] = []
-        self.denied: list[tuple[str, str]] = []
-        self.connection = NatsConnection(
-            target_of(spec, home_of(folder)),
-            lambda *now: self.states.append(now),
-            lambda *what: self.denied.append(what),
-        )
-        self.requests = Requests(self.connection)
-
-    def subscribe(self, subject: str, queue: str = "") -> list[Raw]:
-        came: list[Raw] = []
-        self.connection.subscribe(subject, came.extend, queue)
-        return came
-
-    async def flush(self) -> Flushed:
-        answers: list[Flushed] = []
-        self.connection.flush(answers.append)
-        await eventually(lambda: bool(answers), "the answer to a flush")
-        return answers[0]
-
-    async def up(self) -> None:
-        await eventually(lambda: self.connection.up, f"the connection ({self.connection.fault})")
-
-
-@asynccontextmanager
-async def line_to(spec: NatsSpec, folder: Path) -> AsyncIterator[Line]:
-    line = Line(spec, folder)
-    await line.connection.start()
-    yield line
-    await line.connection.close()
+make_server = nats_house.make_server
 
 
 def secret(folder: Path, name: str, text: str) -> Secret:
@@ -142,7 +85,7 @@ async def test_every_way_to_authenticate_lets_in_whom_it_should(
     home = home_of(tmp_path, secret=lambda each: each.file.read_text() if each.file else text)
     states: list[tuple[BrokerState, str]] = []
     spec = spec_of(server, **keys)
-    connection = NatsConnection(target_of(spec, home), lambda *now: states.append(now), lambda *_: None)
+    connection = NatsConnection(target_of(spec, home), lambda *now: states.append(now), lambda *_: None, lambda _: None)
     await connection.start()
     assert connection.up == right, connection.fault
     if not right:
@@ -326,51 +269,3 @@ async def test_what_was_on_its_way_when_a_subscription_drained_still_comes(
         line.connection.publish("a", b"after")
         await line.flush()
         assert [raw[3] for raw in came] == [b"before"]
-
-
-@pytest.mark.parametrize(
-    ("says", "why"),
-    [
-        (b"220 smtp.example ESMTP\r\n", "it does not speak NATS"),
-        (b"INFO {]\r\n", "it does not speak NATS"),
-        (b'INFO {"max_payload":1000}\r\n', "the server has no headers: it is older than NATS 2.2"),
-        (b'INFO {"headers":true}\r\nHELLO\r\n', "what it says is not of this protocol"),
-        (b"INFO {\"headers\":true}\r\n-ERR 'maximum connections exceeded'\r\n", "maximum connections exceeded"),
-        (b'INFO {"headers":true}\r\nINFO no\r\n', "its INFO is no JSON"),
-    ],
-    ids=["another", "rubbish", "old", "unknown", "full", "info"],
-)
-async def test_what_is_no_server_for_us_is_told_in_one_line(says: bytes, why: str, tmp_path: Path) -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first, line, rest = says.partition(b"\r\n")
-        writer.write(first + line)
-        if rest:
-            await reader.readuntil(b"PING\r\n")
-            writer.write(rest)
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    spec = NatsSpec(name="x", type="nats", servers=(f"127.0.0.1:{port}",))
-    async with line_to(spec, tmp_path) as line:
-        assert line.connection.fault.startswith(f"nats://127.0.0.1:{port}: ")
-        assert line.connection.fault.endswith(why)
-    server.close()
-
-
-async def test_of_several_servers_that_are_away_the_same_is_said_at_each_try(tmp_path: Path) -> None:
-    servers = tuple(f"nats://127.0.0.1:{free_port()}" for _ in range(3))
-    spec = NatsSpec(name="x", type="nats", servers=servers)
-    async with line_to(spec, tmp_path) as line:
-        await eventually(lambda: len(line.states) > 6, "several tries")
-        assert {fault for _, fault in line.states} == {"; ".join(f"{each}: connection refused" for each in servers)}
-
-
-async def test_a_server_that_never_says_a_word_is_not_waited_for(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        spec = NatsSpec(name="x", type="nats", servers=(f"127.0.0.1:{port}",))
-        async with line_to(spec, tmp_path) as line:
-            hint = "perhaps it is no NATS server, or wants tls_first"
-            assert line.connection.fault == f"nats://127.0.0.1:{port}: no answer: {hint}"
