@@ -18,6 +18,7 @@
     |  +- StillStarting              yes    input   75    still-starting
     +- PortTaken                     yes    input   69    port-taken
     +- AlreadyRunning                yes    input   75    already-running
+    +- NoRoom                        yes    input   74    no-room            a disk or a quota that is full
     +- Unanswered                    yes    us      75    unanswered         a process of the farm gave no answer in
     time
     +- WireError                     no     us      70    wire               a frame that does not parse
@@ -28,9 +29,10 @@ What a guest did wrong in a call is no exception but a value: `farm.invocation.F
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 Fault = Literal["input", "guest", "broker", "us"]
 
@@ -180,6 +182,12 @@ class AlreadyRunning(FarmError):
     retry, fault, exit_code, code = True, "input", 75, "already-running"
 
 
+class NoRoom(FarmError):
+    """A disk, a quota or the memory is used up."""
+
+    retry, fault, exit_code, code = True, "input", 74, "no-room"
+
+
 class Unanswered(FarmError):
     """A process of the farm gave no answer within its time."""
 
@@ -190,3 +198,24 @@ class WireError(FarmError):
     """A peer sent what the link does not carry: the peer is at fault, and is cut off."""
 
     code = "wire"
+
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED: Final = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
+
+
+def refusal_of(error: OSError, where: str = "") -> FarmError | None:
+    """What the operating system refuses a user, and why, if it is something of theirs that is to blame: a disk that is
+    full, a file or a folder that is not ours to use. None: another kind of error.
+
+    Args:
+      where: the path, for an error that does not name one.
+    """
+    path = str(error.filename) if error.filename is not None else where
+    why = (error.strerror or "").lower()
+    if error.errno in _FULL:
+        return NoRoom(Problem("no room", path, why, "Free some disk space"))
+    return NotPermitted(Problem("cannot use a file or a folder", path, why)) if error.errno in _REFUSED else None

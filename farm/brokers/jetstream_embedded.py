@@ -53,9 +53,8 @@ class Embedded:
             except (OSError, ValueError):
                 continue  # it has just ended, or is about to write it
             return [str(url) for url in found["nats"]]
-        raise BrokerUnavailable(
-            Problem("the server has not started yet", todo=f"If it never does, see {self._folder.log}")
-        )
+        todo = "Free some disk space" if self.fault else f"If it never does, see {self._folder.log}"
+        raise BrokerUnavailable(Problem("the server has not started yet", why=self.fault, todo=todo))
 
     def identity(self, _nonce: str) -> dict[str, str]:
         """Who we are. Raises: BrokerUnavailable: it has written no password yet."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from farm import rundir
 from tests.guests import wat
 from tests.system.family import FARM, Family, family, run_farm
 
@@ -149,6 +150,38 @@ def test_check_warns_of_a_secret_that_is_not_here_and_refuses_a_file_that_is_wro
     refused = run_farm("check", cwd=tmp_path, env=env)
     assert refused.returncode == 78
     assert_one_line(refused.stderr, "farm.toml:6", "no certificate")
+
+
+@pytest.mark.parametrize("words", [("up",), ("status",), ("down",)])
+def test_a_state_directory_that_is_none_is_named(words: tuple[str, ...], tmp_path: Path, env: dict[str, str]) -> None:
+    (tmp_path / "farm.toml").write_text(HEAD)
+    file = Path(env["FARM_STATE_DIR"]) / "x"
+    file.touch()
+    ended = run_farm(*words, cwd=tmp_path, env={**env, "FARM_STATE_DIR": str(file)})
+    assert ended.returncode == 77, ended.stderr.decode()
+    assert_one_line(ended.stderr, f"({file}/")
+
+
+@pytest.mark.parametrize(("word", "exit_code", "says"), [("up", 77, "too long"), ("status", 69, "no farm is running")])
+def test_where_no_socket_has_room_for_its_path_no_farm_runs(
+    word: str, exit_code: int, says: str, tmp_path: Path, env: dict[str, str]
+) -> None:
+    (tmp_path / "farm.toml").write_text(HEAD)
+    ended = run_farm(word, cwd=tmp_path, env={**env, "FARM_STATE_DIR": str(tmp_path / ("x" * 100))})
+    assert ended.returncode == exit_code, ended.stderr.decode()
+    assert_one_line(ended.stderr, says)
+
+
+def test_a_lock_that_cannot_be_taken_is_named(
+    tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "farm.toml").write_text(HEAD)
+    monkeypatch.setenv("FARM_STATE_DIR", env["FARM_STATE_DIR"])
+    lock = rundir.of(tmp_path / "farm.toml").lock
+    lock.mkdir(parents=True)
+    ended = run_farm("up", cwd=tmp_path, env=env)
+    assert ended.returncode == 77, ended.stderr.decode()
+    assert_one_line(ended.stderr, str(lock), "is a directory")
 
 
 def test_every_problem_of_a_manifest_is_said_at_once(tmp_path: Path, env: dict[str, str]) -> None:

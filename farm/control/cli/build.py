@@ -24,12 +24,13 @@ WORDS: Final[dict[Built, str]] = {"built": "built", "unchanged": "unchanged", "t
 
 
 def build(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Components. Default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Components. Default: all.")] = None,
     app: App = None,
 ) -> None:
     """Build the components whose sources changed.
 
-    A Python handler is built when one of its files changed; a `build` command of the manifest runs each time.
+    A Python handler is built when one of its files changed; a `build` command of the manifest runs each time. Exit code
+    0 when all are built, 65 when one cannot be, else as `farm check`.
 
     \b
     Examples:

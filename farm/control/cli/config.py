@@ -20,12 +20,17 @@ app = typer.Typer(**PLAIN, help="Show the settings in force, or their JSON Schem
 
 @app.command()
 def show(
-    app: App = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object, for programs.")] = False,
+    app: App = None,
 ) -> None:
     """Show every setting in force, and its source.
 
     A source is a line of the file, a FARM_* variable, or "default".
+
+    \b
+    Examples:
+      farm config show
+      farm config show --json | jq '.settings[] | select(.source != "default")'
     """
     manifest = read(manifest_path(app), os.environ)
     print(settings_as_json(manifest) if as_json else "\n".join(as_lines(manifest)))
@@ -36,5 +41,9 @@ def schema() -> None:
     """Print the JSON Schema of farm.toml.
 
     An editor that has it completes and checks the file.
+
+    \b
+    Examples:
+      farm config schema > farm.schema.json
     """
     print(json.dumps(manifest_schema(), indent=2))

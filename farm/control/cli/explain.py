@@ -29,7 +29,7 @@ def explain(
 ) -> None:
     """Show what runs on a subject, what does not and why, and where outputs go.
 
-    Reads the manifest; no farm needs to run.
+    Reads the manifest; no farm needs to run. Exit code 0, also where nothing runs on it; 2 for a broker that is none.
 
     \b
     Examples:

@@ -14,12 +14,12 @@ import typer
 from farm import log, rundir
 from farm.control import terminal
 from farm.control.cli.options import App, manifest_path, rundir_of
+from farm.control.cli.overview import ask
 from farm.control.roles import check_workers
-from farm.errors import NotRunning, Problem, Unanswered
+from farm.errors import NotRunning, Problem, Unanswered, refusal_of
 from farm.rundir import Rundir
 from farm.secrets import FD_VARIABLE, seal, take_descriptor, variables_of
 from farm.spec import FarmSpec
-from farm.wire import admin
 from farm.wire.admin import FamilyStatus
 
 ANSWER_S: Final = 5.0
@@ -27,7 +27,9 @@ GONE_S: Final = 40.0  # a drain takes 25 s at most
 
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", envvar="FARM_WORKERS", help="How many worker processes. Default: one for each core."),
+    typer.Option(
+        "--workers", metavar="N", envvar="FARM_WORKERS", help="How many worker processes. Default: one for each core."
+    ),
 ]
 LogLevel = Annotated[log.Level, typer.Option("--log-level", envvar="FARM_LOG_LEVEL", help="Logs go to stderr.")]
 
@@ -38,6 +40,9 @@ def up(workers: Workers = None, app: App = None, log_level: LogLevel = "info") -
     Builds what changed, starts the processes, says on stderr where it listens, then prints one line that begins with
     "ready". Ctrl-C, SIGTERM or `farm down` finish what is in flight (25 s at most) and end it; a second Ctrl-C ends it
     at once.
+
+    Exit code 0 when it was told to end; what `farm check` has when something is wrong beforehand; 69 when a port is
+    taken or a broker that is required is away, 74 when a disk is full, 75 when a farm runs here already.
 
     \b
     Examples:
@@ -71,7 +76,13 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
         kernel.conceal()
     directories = rundir.of(manifest)
     directories.make()
-    lock = directories.acquire()  # held until this process ends, and by no child
+    try:
+        lock = directories.acquire()  # held until this process ends, and by no child
+    except OSError as error:
+        refusal = refusal_of(error, str(directories.lock))
+        if refusal is None:
+            raise
+        raise refusal from error
     if (files := kernel.raise_file_limit()) < kernel.FILES_NEEDED:
         log.get().warning("few open files allowed", limit=files, needed=kernel.FILES_NEEDED, todo="raise `ulimit -n`")
     preload.preload(preload.modules(spec))
@@ -104,6 +115,8 @@ def ready_line(status: FamilyStatus) -> str:
 def down(app: App = None) -> int:
     """Drain the running farm of this folder, and wait until it is gone.
 
+    Exit code 0 when it is, 69 when none runs, 75 when it does not end.
+
     \b
     Examples:
       farm down
@@ -111,7 +124,7 @@ def down(app: App = None) -> int:
     """
     directories = rundir_of(app)
     try:
-        status, _ = admin.ask(directories.admin, "down", ANSWER_S)
+        status, _ = ask(directories, "down", ANSWER_S)
     except NotRunning:
         pid = directories.holder()
         if pid is None:

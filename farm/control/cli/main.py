@@ -22,11 +22,11 @@ from typing import Any, Final
 import typer
 from typer import core
 from typer._click import Command, Context, HelpFormatter
-from typer._click.exceptions import NoArgsIsHelpError
+from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption, UsageError
 from typer.main import get_command
 
 from farm.control.cli.plain import PLAIN
-from farm.errors import FarmError, InputError, Problem, printable
+from farm.errors import FarmError, InputError, Problem, printable, refusal_of
 
 INTERNAL: Final = 70
 INTERRUPTED: Final = 130
@@ -137,17 +137,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FarmError as error:
         return failed([str(problem) for problem in error.problems], error.exit_code, debug)
     except typer.TyperException as error:
-        return _usage(error)
+        return _usage(error, arguments[0] if arguments else "")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except SystemExit as end:  # what typer and rich make of a closed pipe
         return _ended_by(end)
+    except OSError as error:
+        return _refused(error, debug)
     except Exception as error:  # noqa: BLE001  the last resort: whatever it is, a person is told and the code is 70
-        if _is_unread(error):
-            return 0
-        text = f"{type(error).__name__}: {error}"
-        hint = "" if debug else ". Run it again with --debug to see where"
-        return failed([printable(f"a fault in farm itself: {text}{hint}")], INTERNAL, debug)
+        return _fault(error, debug)
     return code if isinstance(code, int) else 0
 
 
@@ -167,6 +165,22 @@ def failed(lines: Sequence[str], exit_code: int, debug: bool) -> int:
     return exit_code
 
 
+def _refused(error: OSError, debug: bool) -> int:
+    """What the system refuses: a user's affair, or else a fault of ours."""
+    if _is_unread(error):
+        return 0
+    found = refusal_of(error)
+    if found is None:
+        return _fault(error, debug)
+    return failed([str(problem) for problem in found.problems], found.exit_code, debug)
+
+
+def _fault(error: Exception, debug: bool) -> int:
+    text = f"{type(error).__name__}: {error}"
+    hint = "" if debug else ". Run it again with --debug to see where"
+    return failed([printable(f"a fault in farm itself: {text}{hint}")], INTERNAL, debug)
+
+
 def _ended_by(end: SystemExit) -> int:
     """0 where typer or rich ended us because nobody reads what is printed (`| head`): that is no error."""
     if not isinstance(end.__context__, BrokenPipeError):
@@ -175,7 +189,7 @@ def _ended_by(end: SystemExit) -> int:
     return 0
 
 
-def _is_unread(error: Exception) -> bool:
+def _is_unread(error: OSError) -> bool:
     """Whether that is what happened, with an error that could also be another pipe's; then nothing more is printed."""
     from farm.control.cli.pipe import reader_has_gone
 
@@ -191,19 +205,25 @@ def _silence() -> None:
     silence(1)  # else the interpreter would complain as it ends
 
 
-def _usage(error: typer.TyperException) -> int:
-    ctx: Context | None = getattr(error, "ctx", None)
-    if isinstance(error, NoArgsIsHelpError) or ctx is None:
+def _usage(error: typer.TyperException, command: str) -> int:
+    if isinstance(error, NoArgsIsHelpError):
         print(error.format_message(), file=sys.stderr)
-    else:
-        text = printable(_in_our_words(error).rstrip("."))
-        print(f"error: {text}. See `{ctx.command_path} --help`", file=sys.stderr)
+        return error.exit_code
+    ctx: Context | None = getattr(error, "ctx", None)
+    text = printable(_in_our_words(error).rstrip("."))
+    end = "" if text.endswith("?") else "."
+    path = ctx.command_path if ctx is not None else f"farm {command}"
+    print(f"error: {text[:1].lower()}{text[1:]}{end} See `{path} --help`", file=sys.stderr)
     return error.exit_code
 
 
 def _in_our_words(error: typer.TyperException) -> str:
     """What is wrong with a command line: typer's words, but not those that it hands on from pydantic."""
     text = error.format_message()
+    if isinstance(error, NoSuchOption):
+        return f"no option {error.option_name}{_meant(error.possibilities or ())}"
+    if isinstance(error, UsageError) and text.startswith("Got unexpected extra argument"):
+        text = f"an argument too many: {text.rpartition('(')[2].rstrip(')')}"
     found: Any = getattr(error.__cause__ or error.__context__, "errors", None)
     if found is None:
         return text
@@ -216,6 +236,10 @@ def _in_our_words(error: typer.TyperException) -> str:
     else:
         better = said.removeprefix("Value error, ")
     return text.replace(said, better)
+
+
+def _meant(near: Sequence[str]) -> str:
+    return f". Did you mean {' or '.join(sorted(near))}?" if near else ""
 
 
 def _nothing() -> None:

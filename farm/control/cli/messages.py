@@ -42,7 +42,7 @@ LOOK_S: Final = 0.5
 Progress = Callable[[Tally], None]
 
 Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="Where to, as hello.world.")]
-Payload = Annotated[str | None, typer.Argument(metavar="[PAYLOAD]", help='The message; "" for an empty one.')]
+Payload = Annotated[str | None, typer.Argument(metavar="PAYLOAD", help='The message; "" for an empty one.')]
 BrokerName = Annotated[
     str | None, typer.Option("--broker", metavar="NAME", help="Default: the first of the running farm's manifest.")
 ]
@@ -57,7 +57,8 @@ File = Annotated[
 ]
 Whole = Annotated[bool, typer.Option("--whole", help="With --file: all of it is one message.")]
 Timeout = Annotated[
-    str, typer.Option("--timeout", metavar="TIME", help="Give up when nothing was accepted for so long.")
+    str,
+    typer.Option("--timeout", metavar="TIME", help="Give up when nothing was accepted for so long, as 500ms or 2m."),
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for a full farm: count what it refuses.")]
 Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Which subjects, as 'hello.*'.")]
@@ -79,7 +80,8 @@ def publish(
     """Publish a message, or a file of them.
 
     A full farm is waited for, and a broker that is away. Exit code 75 when it stayed full, when --no-wait was told
-    "full", or while a farm still builds; 69 when none runs, or the broker stayed away.
+    "full", or while a farm still builds; 69 when none runs, or the broker stayed away; 66 when there is no such file;
+    77 when the broker's server does not permit it; 2 for what can never be published.
 
     \b
     Examples:
@@ -206,7 +208,8 @@ def subscribe(
 ) -> int:
     """Print the messages of a subject as they come: subject, a space, payload; Ctrl-C ends it.
 
-    Says "subscribed" on stderr once it hears. Control characters are printed as escapes.
+    Says "subscribed" on stderr once it hears. Control characters are printed as escapes. Exit code 0 when it was ended,
+    69 when no farm runs, 75 while one still builds.
 
     \b
     Examples:

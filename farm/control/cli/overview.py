@@ -7,12 +7,13 @@ The keys of `Overview` are a promise to whoever reads `farm status --json`; more
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-from farm.errors import NotRunning, Unanswered
+from farm.errors import NotRunning, Problem, Unanswered, refusal_of
 from farm.rundir import Rundir
 from farm.wire import admin
 from farm.wire.admin import FamilyStatus, FarmState, ProcessStatus
@@ -37,15 +38,35 @@ class Overview(msgspec.Struct, frozen=True):
     ingest: Mapping[str, int] | None = None
 
 
+def ask(found: Rundir, what: Literal["status", "down"], seconds: float) -> tuple[FamilyStatus, socket.socket]:
+    """As `farm.wire.admin.ask`, of the farm of these directories.
+
+    Raises:
+      NotRunning: no farm is there.
+      Unanswered: its supervisor gave no answer in time.
+      NotPermitted: its directory is not ours to use.
+    """
+    try:
+        return admin.ask(found.admin, what, seconds)
+    except OSError as error:
+        if error.errno is None:  # Python's own: the path is too long for a socket, and `farm up` would say so
+            raise NotRunning(Problem("no farm is running here", todo="Start one with `farm up`")) from error
+        refusal = refusal_of(error, str(found.admin))
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
 def look(rundir: Rundir) -> Overview:
     """Ask both.
 
     Raises:
       NotRunning: no farm is there.
       Unanswered: its supervisor gave no answer in time.
+      NotPermitted: its directory is not ours to use.
     """
     try:
-        family, connection = admin.ask(rundir.admin, "status", ANSWER_S)
+        family, connection = ask(rundir, "status", ANSWER_S)
     except NotRunning:
         pid = rundir.holder()
         if pid is None:

@@ -25,7 +25,7 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again each seco
 def status(as_json: Json = False, watch: Watch = False, app: App = None) -> int:
     """Show what runs and what happened.
 
-    Exit code 0 when the farm is ready, 1 in any other state, 69 when none runs.
+    Exit code 0 when the farm is ready, 1 in any other state, 69 when none runs, 75 when it gives no answer.
 
     \b
     Examples:

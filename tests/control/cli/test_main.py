@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -81,10 +82,13 @@ def test_version_has_two_names(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["stats"], "error: no command 'stats'. Did you mean `farm status`?"),
         (["xyzzy"], "error: no command 'xyzzy'. `farm --help` lists them"),
-        (["up", "--wrokers", "2"], "error: No such option: --wrokers"),
-        (["up", "--workers", "many"], "error: Invalid value for '--workers'"),
-        (["up", "--log-level", "loud"], "error: Invalid value for '--log-level'"),
-        (["up", "here"], "error: Got unexpected extra argument"),
+        (["up", "--wrokers", "2"], "error: no option --wrokers. Did you mean --workers? See `farm up --help`"),
+        (["up", "--workers", "many"], "error: invalid value for '--workers'"),
+        (["up", "--log-level", "loud"], "error: invalid value for '--log-level'"),
+        (["up", "here"], "error: an argument too many: here. See `farm up --help`"),
+        (["up", "--xyzzy"], "error: no option --xyzzy. See `farm up --help`"),
+        (["up", "--app"], "error: option '--app' requires an argument. See `farm up --help`"),
+        (["config", "shw"], "error: no such command 'shw'. Did you mean 'show'? See `farm config --help`"),
         (["up", "--workers", "0"], "error: cannot run so many workers (0)"),
         (["up", "--workers", "255"], "error: cannot run so many workers (255)"),
     ],
@@ -125,6 +129,30 @@ def test_anything_else_is_one_line_a_hint_and_code_70(
     assert captured.err.count("\n") == 1
     assert "ZeroDivisionError: by\\x1b[2Jzero" in captured.err
     assert "--debug" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), 74, "no room (/x): no space left on device. Free"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 74, "no room: disk quota exceeded. Free"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x"),
+            77,
+            "cannot use a file or a folder (/x): permission",
+        ),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), 77, "cannot use a file or a folder: not a directory"),
+        (OSError(errno.EBADF, "Bad file descriptor"), 70, "a fault in farm itself: OSError: "),
+    ],
+)
+def test_what_the_system_refuses_is_no_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: OSError, exit_code: int, said: str
+) -> None:
+    failing(monkeypatch, error)
+    assert main(["version"]) == exit_code
+    captured = capfd.readouterr().err
+    assert captured.startswith(f"error: {said}")
+    assert captured.count("\n") == 1
 
 
 def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +200,7 @@ def unread(words: list[str]) -> subprocess.CompletedProcess[bytes]:
         (["up"], {"FARM_WORKERS": "x\x1b[2J"}, '"x\\x1b[2J" is no whole number'),
         (["up", "--log-level", "loud"], {}, "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
         (["subscribe", "a", "--count", "0"], {}, '"0" is less than 1'),
-        (["subscribe"], {}, "Missing argument 'PATTERN'"),
+        (["subscribe"], {}, "missing argument 'PATTERN'"),
     ],
 )
 def test_a_command_line_that_is_wrong_is_told_in_our_words(
