@@ -216,12 +216,9 @@ class Link(asyncio.Protocol):
                     self._feed(kind, body, whole)
         except Malformed as malformed:
             self.drop("it does not speak MQTT" + (f": {malformed}" if self._greeted.done() else ""))
-            return
-        if self.ended.done():
-            return
-        if acks:
+        if acks:  # also those in front of the word that ended the connection
             self._ends.acked(acks)
-        if arrivals:
+        if arrivals and not self.ended.done():
             self._ends.arrived(arrivals)
 
     def _feed(self, kind: int, body: bytes, whole: bytes) -> None:

@@ -275,6 +275,23 @@ async def test_a_server_that_says_why_it_ends_the_connection_is_believed(home: H
     server.close()
 
 
+async def test_what_a_server_confirms_with_its_last_words_is_confirmed(home: Home) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"\x20\x03\x00\x00\x00")
+        published = await reader.read(1000)
+        number = published[7:9]  # behind the topic, `a/b`
+        writer.write(b"\x40\x02" + number + b"\xe0\x02\x8b\x00")
+        await writer.drain()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with broker_of(spec_of(server.sockets[0].getsockname()[1]), home) as ends:
+        assert isinstance((await ends.publish(Message("1", "a.b", b"x")))[0], Published)
+        fault = "it closed the connection: server shutting down"
+        await eventually(lambda: any(each.endswith(fault) for _, each in ends.states), "to be told")
+    server.close()
+
+
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 async def test_inside_a_websocket(home: Home, tmp_path: Path, scheme: str) -> None:
     files, port = certificates(tmp_path / "pki"), free_port()
