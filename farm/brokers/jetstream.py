@@ -32,6 +32,7 @@ from farm.broker import (
     Refused,
     Subscription,
 )
+from farm.brokers import lives
 from farm.brokers.headers import ID
 from farm.brokers.jetstream_api import NEXT, ApiFault, JetStreamApi, Stream
 from farm.brokers.jetstream_consumer import Consumer, message_of
@@ -381,7 +382,7 @@ class JetStreamBroker(Broker):
         self._publishes.settle_doubt(subject, taken=taken or not self._arranged)
 
     def _begin(self, coroutine: Coroutine[object, object, None]) -> None:
-        work = asyncio.get_running_loop().create_task(coroutine)
+        work = lives.begin(coroutine, "what a JetStream broker looks after")
         self._work.add(work)
         work.add_done_callback(self._work.discard)
 

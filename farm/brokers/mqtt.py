@@ -20,6 +20,7 @@ from typing import Final
 
 from farm import log
 from farm.broker import Broker, Delivery, Home, Matches, OnDeliveries, OnMessages, PublishDone, Subscription
+from farm.brokers import lives
 from farm.brokers.mqtt_address import address_of
 from farm.brokers.mqtt_desk import Desk, Place
 from farm.brokers.mqtt_faults import LinkFault
@@ -285,7 +286,7 @@ class MqttBroker(Broker):
             session.tidy()
         for name in self._record.sessions():
             if name not in self._sessions:
-                purge = asyncio.get_running_loop().create_task(self._purge(name))
+                purge = lives.begin(self._purge(name), "the end of an MQTT session")
                 self._purges.add(purge)
                 purge.add_done_callback(self._purges.discard)
 

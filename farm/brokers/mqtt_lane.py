@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from farm.backoff import Backoff
 from farm.broker import BrokerState
+from farm.brokers import lives
 from farm.brokers.faults import CLOSED, NO_ANSWER
 from farm.brokers.mqtt_address import Address
 from farm.brokers.mqtt_faults import LinkFault
@@ -100,8 +101,7 @@ class Lane:
 
     def begin(self) -> None:
         """Connect, and go on for ever."""
-        self._life = asyncio.get_running_loop().create_task(self._live())
-        self._life.add_done_callback(_report)
+        self._life = lives.begin(self._live(), "an MQTT session")
 
     async def tried(self) -> None:
         """Wait until the server has answered, or has not in time."""
@@ -292,9 +292,3 @@ class Lane:
     def _became(self, state: BrokerState, fault: str) -> None:
         self.state, self.fault = state, fault
         self._ends.changed()
-
-
-def _report(life: asyncio.Task[None]) -> None:
-    """A life does not end by itself: a fault of our own is the loop's to tell."""
-    if not life.cancelled() and (error := life.exception()) is not None:
-        life.get_loop().call_exception_handler({"message": "an MQTT session has ended", "exception": error})

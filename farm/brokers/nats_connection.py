@@ -20,6 +20,7 @@ from typing import Any, Final
 from farm import log
 from farm.backoff import Backoff
 from farm.broker import BrokerState
+from farm.brokers import lives
 from farm.brokers.faults import CLOSED, NO_ANSWER, words_of
 from farm.brokers.nats_link import Link, LinkFault, Server, connect, info_of, others_of, server_of
 from farm.brokers.nats_pings import Flushed, OnFlushed, Pings
@@ -129,7 +130,7 @@ class NatsConnection:
     async def start(self) -> None:
         """Try all servers once, for START_S at most; go on trying until `close`. Raises nothing."""
         tried = asyncio.Event()
-        self._life = asyncio.create_task(self._live(tried))
+        self._life = lives.begin(self._live(tried), "a connection to NATS")
         try:
             async with asyncio.timeout(START_S):
                 await tried.wait()
