@@ -1,7 +1,7 @@
 """The two directories of a farm, found from the manifest's path alone.
 
 state    <id>/ under $FARM_STATE_DIR, else the user's state directory: lock, keys, dead-letters.jsonl, cache/, brokers/
-runtime  $XDG_RUNTIME_DIR/farm-<id>, else <state>/run: work.sock, relay.sock, admin.sock
+runtime  $XDG_RUNTIME_DIR/farm-<id>, else <state>/run: work.sock, relay.sock, admin.sock. The lock says which it was
 <id>     name of the manifest's folder and 8 hex digits of its real path: two clones do not collide
 """
 
@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from farm.errors import AlreadyRunning, NotPermitted, Problem
 SOCKET_PATH_LIMIT_BYTES: Final = 107  # sun_path less its terminator (unix(7))
 LOG_TAIL_BYTES: Final = 4096
 FAULT_MARKS: Final = ("[FTL]", "[ERR]")  # of nats-server
+LOCK_BYTES: Final = 8192  # more than a pid and a path
 LOCK_TRIES: Final = 3
 LOCK_PAUSE_S: Final = 0.01
 
@@ -101,27 +102,35 @@ class Rundir:
         """
         fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         if not _lock(fd, fcntl.LOCK_EX):
-            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            pid = _said(fd)[0] or "unknown"
             os.close(fd)
             raise AlreadyRunning(
                 Problem("a farm is already running here", where=f"pid {pid}", todo="Stop it with `farm down`")
             )
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(fd, os.fsencode(f"{os.getpid()}\n{self.runtime}\n"), 0)
         return fd
 
     def holder(self) -> int | None:
         """The pid of the farm that holds the lock, None when there is none."""
+        pid, _ = self._held()
+        return int(pid) if pid.isdigit() else None
+
+    def running(self) -> Rundir:
+        """These, with the sockets of the farm that runs: it may have been started with another XDG_RUNTIME_DIR."""
+        _, runtime = self._held()
+        return replace(self, runtime=Path(runtime)) if runtime else self
+
+    def _held(self) -> tuple[str, str]:
+        """What the farm that holds the lock has said: its pid, its runtime directory; empty when there is none."""
         try:
             fd = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            return None  # no farm ever ran here, or it is not ours to look at
+            return "", ""  # no farm ever ran here, or it is not ours to look at
         try:
-            held = not _lock(fd, fcntl.LOCK_SH)
-            pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            return ("", "") if _lock(fd, fcntl.LOCK_SH) else _said(fd)
         finally:
             os.close(fd)
-        return int(pid) if held and pid.isdigit() else None
 
 
 @dataclass(frozen=True)
@@ -203,6 +212,12 @@ def _lock(fd: int, how: int) -> bool:
         except BlockingIOError:
             time.sleep(LOCK_PAUSE_S)
     return False
+
+
+def _said(lock: int) -> tuple[str, str]:
+    """What whoever took a lock has written into it, as `Rundir._held`."""
+    pid, _, runtime = os.fsdecode(os.pread(lock, LOCK_BYTES, 0)).partition("\n")
+    return pid.strip(), runtime.removesuffix("\n")
 
 
 def make_private(folder: Path) -> None:

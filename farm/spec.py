@@ -46,7 +46,7 @@ class Table:
 class AppSpec(Table):
     """`[app]`."""
 
-    name: Annotated[str, Name(), Key("What the farm is called in `farm status`, logs and metrics.", '"example"')]
+    name: Annotated[str, Name(), Key("What the farm is called in `farm status` and `ps`.", '"example"')]
 
 
 @dataclass(frozen=True)

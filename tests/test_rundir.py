@@ -53,6 +53,19 @@ def test_a_user_without_a_home_is_told_what_to_set(tmp_path: Path, monkeypatch: 
         rundir.of(manifest(tmp_path / "shop"))
 
 
+def test_a_farm_that_runs_is_found_whatever_the_session_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "a line\nbroken"))
+    started = rundir.of(manifest(tmp_path / "shop"))
+    started.make()
+    lock = started.acquire()
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    later = rundir.of(manifest(tmp_path / "shop"))
+    assert later.runtime != started.runtime
+    assert later.running() == started
+    os.close(lock)
+    assert later.running() == later
+
+
 def test_directories_are_made_for_their_owner_alone(tmp_path: Path) -> None:
     made = rundir.of(manifest(tmp_path / "shop"))
     made.state.mkdir(parents=True, mode=0o755)

@@ -71,9 +71,10 @@ class Farm:
           NotRunning: nobody listens there.
           StillStarting: not yet.
         """
-        if not _anybody(rundir):
-            raise _absence(rundir)
-        return cls(rundir, answer_s)
+        found = rundir.running()
+        if not _anybody(found):
+            raise _absence(found)
+        return cls(found, answer_s)
 
     def close(self) -> None:
         """Close the connection; what was sent gets half a second to leave."""

@@ -32,8 +32,8 @@ def manifest_path(app: str | None) -> Path:
 
 
 def rundir_of(app: str | None) -> Rundir:
-    """The directories of the farm that `--app` means; the manifest is found, not read.
+    """The directories of the farm that `--app` means, as it runs; the manifest is found, not read.
 
-    Raises: SourceMissing: there is no manifest.
+    Raises: SourceMissing: there is no manifest. NotPermitted: no variable says where they are.
     """
-    return rundir.of(manifest_path(app))
+    return rundir.of(manifest_path(app)).running()
