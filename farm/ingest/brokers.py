@@ -19,6 +19,7 @@ from farm.spec import BrokerSpec, FarmSpec, ServerSpec, TriggerSpec
 
 ID_FILE: Final = "id"
 ID_BYTES: Final = 6  # 12 hex digits
+REASONS_LIMIT: Final = 64  # that are remembered of one broker; a server may have new words each time
 
 
 def open_brokers(spec: FarmSpec, rundir: Rundir, secrets: Secrets, farm_id: str) -> dict[str, Broker]:
@@ -47,7 +48,7 @@ async def start_brokers(brokers: Mapping[str, Broker], spec: FarmSpec, *, first:
     """
     for broker in brokers.values():
         if isinstance(spec.brokers[broker.name], ServerSpec):
-            broker.on_change = _log_change
+            broker.on_change = _Teller().tell
     async with asyncio.TaskGroup() as group:
         for broker in brokers.values():
             group.create_task(broker.start())
@@ -103,11 +104,22 @@ def durable_of(trigger: TriggerSpec, component: str, own_id: str) -> str:
     return f"{trigger.group}-{digest}" if trigger.group else f"farm-{own_id}-{component}-{digest}"
 
 
-def _log_change(broker: Broker) -> None:
-    if broker.state == "up":
-        log.get().info("broker is up", broker=broker.name)
-    else:
-        log.get().warning(f"broker is {broker.state}", broker=broker.name, why=broker.fault)
+class _Teller:
+    """Logs the changes of one broker: while it is away each reason once, though tries end now by this, now by that."""
+
+    def __init__(self) -> None:
+        self._said: Final[set[tuple[str, str]]] = set()
+
+    def tell(self, broker: Broker) -> None:
+        """Its state, or why it is in it, is another one."""
+        if broker.state == "up":
+            self._said.clear()
+            log.get().info("broker is up", broker=broker.name)
+        elif (broker.state, broker.fault) not in self._said:
+            if len(self._said) >= REASONS_LIMIT:
+                self._said.clear()
+            self._said.add((broker.state, broker.fault))
+            log.get().warning(f"broker is {broker.state}", broker=broker.name, why=broker.fault)
 
 
 def _class_of(spec: BrokerSpec) -> Callable[[BrokerSpec, Home], Broker]:

@@ -58,7 +58,8 @@ class Lack:
         """As something that need not be wrong where the farm is to run."""
         if self.kind == "open":
             return Problem(f"{self.key} is no secret", self.where, self.why, self.todo)
-        return Problem(f"cannot use {self.key} here", self.where, self.why, "`farm up` needs it, where it runs")
+        todo = f"{self.todo}, where `farm up` runs" if self.kind == "forbidden" else "`farm up` needs it, where it runs"
+        return Problem(f"cannot use {self.key} here", self.where, self.why, todo)
 
 
 def names_files(spec: FarmSpec) -> bool:

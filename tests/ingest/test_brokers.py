@@ -3,11 +3,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from farm import registry
-from farm.broker import Broker, Delivery, Home, OnDeliveries, OnMessages, PublishDone, Subscription
+from farm.broker import Broker, BrokerState, Delivery, Home, OnDeliveries, OnMessages, PublishDone, Subscription
 from farm.brokers.memory import MemoryBroker
 from farm.brokers.options.redis import RedisSpec
 from farm.errors import BrokerUnavailable, ManifestError, NotPermitted
@@ -29,6 +30,9 @@ class AwayBroker(Broker):
 
     async def start(self) -> None:
         self._became("down", self.why)
+
+    def became(self, state: BrokerState, why: str) -> None:
+        self._became(state, why)
 
     async def close(self) -> None:
         self.closed = True
@@ -114,6 +118,24 @@ async def test_a_fault_that_says_where_is_not_told_where_again(tmp_path: Path) -
     with pytest.raises(BrokerUnavailable) as caught:
         await start_brokers(brokers, spec_of(required=True), first=True)
     assert [str(problem) for problem in caught.value.problems] == ["broker r is down: redis://h:1: no answer"]
+
+
+async def test_while_a_server_is_away_each_reason_is_said_once_and_again_when_it_was_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    teller = SimpleNamespace(
+        info=lambda event, **_: said.append(event), warning=lambda event, **about: said.append(about["why"])
+    )
+    monkeypatch.setattr(live.log, "get", lambda: teller)
+    brokers = opened(tmp_path, spec_of())
+    await start_brokers(brokers, spec_of(), first=True)
+    away = brokers["r"]
+    assert isinstance(away, AwayBroker)
+    for why in ("reset", "connection refused", "reset", "", "reset"):
+        away.became("down" if why else "up", why)
+    await close_brokers(brokers)
+    assert said == ["connection refused", "reset", "broker is up", "reset"]
 
 
 async def test_a_later_life_of_ingest_waits_for_what_is_required(tmp_path: Path) -> None:

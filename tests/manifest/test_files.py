@@ -80,6 +80,7 @@ def test_a_secret_that_others_may_read_is_not_permitted(tmp_path: Path) -> None:
     found = lacks(tmp_path, 'password = { file = "pw" }\n')
     assert [each.why for each in found] == [f"{path}: others may read it"]
     assert found[0].elsewhere, "a checkout keeps no modes"
+    assert str(found[0].warning).endswith(f"Say `chmod o-rwx {path}`, where `farm up` runs")
     assert error_of(found) is NotPermitted
 
 
