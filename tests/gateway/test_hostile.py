@@ -101,6 +101,14 @@ def test_a_head_that_drips_has_one_time_for_all_of_it(strict: Child, ingest: Sta
     assert ingest.publishes == []
 
 
+def test_the_head_of_a_later_request_has_one_time_too(strict: Child) -> None:
+    with Wire(strict.address()) as wire:
+        assert wire.request("GET", "/nowhere").status == 404  # without a body, whose time would still run
+        drip(wire, post(wire, "X-Long: " + "a" * 400))
+        assert wire.reply().problem["code"] == "request-timeout"
+        assert wire.ended()
+
+
 def test_a_body_that_drips_has_one_time_for_all_of_it(strict: Child, ingest: StandIn) -> None:
     with Wire(strict.address()) as wire:
         wire.send(post(wire, "Content-Length: 4000"))
