@@ -3,8 +3,9 @@
     broker > channel (one for each broker and pattern)  > listeners > one Heard each and turn of the loop
 A listener has credit, in messages, and in bytes that it was sent and has not granted again: a client that reads nothing
 has a few MiB waiting for it in ingest, and not whatever its credit may weigh. What is published while it has none is
-left out for it and shows as a gap in the numbers: the newest is left out, never the oldest, and nobody else notices. If
-nothing follows a gap, a Heard without messages tells of it: with the next grant, or within 10 s.
+left out for it and shows as a gap in the numbers: the newest is left out, never the oldest, and nobody else notices. So
+is a message of more than 16 MiB for everybody. If nothing follows a gap, a Heard without messages tells of it: with the
+next grant, or within 10 s.
 """
 
 from __future__ import annotations
@@ -188,15 +189,18 @@ class Listeners:
     def _tell(self, client: bytes, number: int, one: _Listener, heard: list[HeardMessage]) -> None:
         first = one.next
         one.next += len(heard)
-        count = 0
+        told = 0
         for start, end, size_bytes in _portions(heard[: one.credit]):
-            full = one.ahead.size_bytes and one.ahead.size_bytes + size_bytes > AHEAD_LIMIT_BYTES
+            if size_bytes > AHEAD_LIMIT_BYTES:
+                continue
+            full = one.ahead.size_bytes + size_bytes > AHEAD_LIMIT_BYTES
             if full or not self._send(client, Heard(number, first + start, heard[start:end])):
                 break
             one.ahead.put(end - start, size_bytes)
-            count, one.told = end, first + end
-        one.credit -= count  # the others will not come: nobody will grant them again
-        self.left_out += len(heard) - count
+            told += end - start
+            one.told = first + end
+        one.credit -= told  # the others will not come: nobody will grant them again
+        self.left_out += len(heard) - told
 
 
 def _portions(heard: list[HeardMessage]) -> list[tuple[int, int, int]]:

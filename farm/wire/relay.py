@@ -25,7 +25,7 @@ BATCH_COUNT_LIMIT: Final = 256
 BATCH_LIMIT_BYTES: Final = 256 << 10
 WINDOW: Final = 4  # batches unanswered at a time
 LISTENERS_LIMIT: Final = 4096  # of one client
-AHEAD_LIMIT_BYTES: Final = 16 << 20  # of payload that a listener was sent and has not granted again; one message always
+AHEAD_LIMIT_BYTES: Final = 16 << 20  # of payload that a listener was sent and has not granted again
 
 
 class Ahead:
