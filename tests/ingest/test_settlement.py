@@ -66,6 +66,13 @@ def test_outputs_are_confirmed_before_the_source_is_settled(desk: Desk) -> None:
     assert desk.gone == [record]
 
 
+def test_of_answers_that_come_together_every_source_is_settled(desk: Desk) -> None:
+    records = [record_of(outputs, trigger=trigger_of(publish=desk.publish)) for outputs in ([], [], [Output(b"1")])]
+    desk.settlement.settle(records)
+    assert desk.source.settled == [record.delivery for record in records]
+    assert desk.gone == records
+
+
 @pytest.mark.parametrize("refusal", [None, BrokerUnavailable("away"), InputError("no")])
 def test_what_a_broker_answers_between_turns_asks_for_one(desk: Desk, refusal: Refused | None) -> None:
     desk.target.later = True
@@ -179,6 +186,7 @@ def test_outputs_to_the_sources_own_broker_are_committed_with_it_where_it_can() 
     assert [message.payload for message in commit.outputs] == [b"1", b"2"]
     assert (broker.took, broker.settled, desk.gone) == ([], [], [record])
     assert broker.counters.published == 2
+    assert desk.turns_wanted == 1
 
 
 def test_outputs_that_go_elsewhere_too_are_published_and_then_the_source_is_settled() -> None:
