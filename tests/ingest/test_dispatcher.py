@@ -280,6 +280,7 @@ def test_an_answer_to_an_attempt_that_is_over_is_stale() -> None:
     again = floor.assign()[A]
     assert again.invokes[0].attempt == 2
     assert floor.answer(given) == []
+    assert floor.dispatcher.stale == 2
     assert len(floor.answer(again)) == 1
 
 
@@ -338,6 +339,33 @@ def test_what_no_worker_holds_can_be_released() -> None:
     assert len(floor.dispatcher) == 2
     floor.answer(held)
     assert len(floor.dispatcher) == 0
+    floor.dispatcher.check()
+
+
+def test_what_waits_for_a_retry_is_released_too_and_others_stay() -> None:
+    floor = Floor(A)
+    floor.offer(1)
+    [record] = floor.answer(floor.assign()[A], settle=False)
+    floor.dispatcher.retry(record, NOW_S + 5)
+    floor.triggers["other"] = Trigger(7, "c", TriggerSpec("b", "t"))
+    floor.offer(1, "other")
+    assert floor.dispatcher.release({0}) == [record]
+    assert floor.dispatcher.lanes["c"].waiting == 1
+    floor.dispatcher.check()
+    floor.dispatcher.hurry()
+    assert ids(floor.assign()[A]) == ["other1"]
+
+
+def test_what_nobody_may_run_is_settled_without_a_worker() -> None:
+    floor = Floor(A)
+    worn_out = [Delivery(0, Message(f"w{n}", "t", b"")) for n in range(3)]
+    records = floor.dispatcher.not_to_run(floor.triggers["c"], worn_out)
+    floor.offer(2)
+    assert len(floor.dispatcher) == 5
+    assert ids(floor.assign()[A]) == ["c0", "c1"]
+    floor.dispatcher.settled(records)
+    assert len(floor.dispatcher) == floor.dispatcher.lanes["c"].size == 2
+    assert floor.dispatcher.lanes["c"].received == 5
     floor.dispatcher.check()
 
 
