@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -40,9 +40,9 @@ class Desk:
             cast(Router, paper), self.dispatcher, cast(Circuit, paper), cast(ChildEnd, Lifeline(self.said)), self.board
         )
 
-    def hear(self, *frames: bytes) -> None:
+    def hear(self, *frames: bytes, read_lifeline: Callable[[], None] = lambda: None) -> None:
         self.arrived = [(W, [frame]) for frame in frames]
-        self.crew.receive(lambda: None)
+        self.crew.receive(read_lifeline)
         self.arrived = []
 
     def name(self, pid: int = PID) -> None:
@@ -101,6 +101,49 @@ def test_a_worker_gets_work_once_it_is_named_and_has_joined(desk: Desk) -> None:
     desk.name()
     desk.crew.assign(NOW_S)
     assert len(desk.sent) == 1
+
+
+def test_a_worker_that_speaks_before_it_is_named_may_be_named_in_a_word_not_read_yet(desk: Desk) -> None:
+    names: list[str] = []
+
+    def read_lifeline() -> None:
+        names.append("asked")
+        desk.name()
+
+    desk.hear(*work.join(desk.crew.boot), read_lifeline=read_lifeline)
+    assert desk.dispatcher.workers == 1
+    desk.hear(*work.results(desk.crew.boot, []), read_lifeline=read_lifeline)
+    assert names == ["asked"]
+
+
+def test_words_to_another_life_of_ingest_are_counted_and_mean_nothing(desk: Desk) -> None:
+    desk.name()
+    desk.hear(*work.join(desk.crew.boot + 2), *work.results(desk.crew.boot + 2, []))
+    assert (desk.crew.ignored, desk.dispatcher.workers, desk.happened) == (2, 0, [])
+
+
+def test_a_worker_that_has_died_is_given_nothing_more(desk: Desk) -> None:
+    desk.name()
+    desk.join()
+    desk.crew.gone(Gone(W, 0, False, False, "signal 9"), NOW_S)
+    desk.offer()
+    desk.crew.assign(NOW_S)
+    assert desk.sent == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_of_a_worker_that_has_died_nothing_is_kept(desk: Desk, named: bool) -> None:
+    if named:
+        desk.name()
+    desk.join()
+    desk.crew.gone(Gone(W, 0, False, False, "signal 9"), NOW_S)
+    desk.crew.wake(NOW_S + 1)
+    desk.dispatcher.lost(W, 0, NOW_S)
+    if named:
+        desk.join()
+    else:
+        desk.name()
+    assert desk.dispatcher.workers == 0
 
 
 def test_a_process_that_is_not_the_one_that_was_forked_gets_nothing(desk: Desk) -> None:
