@@ -30,6 +30,7 @@ from farm.errors import (
 from farm.message import Message
 
 CONFIRM_S: Final = 4.0  # looked at every half second: an answer within 5 s
+LEFT_S: Final = 30.0  # after that: a server that has not even then answered for a message is left
 WINDOW: Final = 1024  # messages in flight, where the server takes more
 CAREFUL_S: Final = 5.0
 WINDOW_BYTES: Final = 8 << 20
@@ -202,8 +203,13 @@ class Outbox:
         self._look_empty()
 
     def look(self) -> None:
-        """Give up waiting for what is due; its number stays in use until the server has answered after all."""
+        """Give up waiting for what is due; its number stays in use until the server has answered after all. One that
+        never does is left.
+        """
         now_s = self._clock()
+        oldest = next(iter(self._flying.values()), None)
+        if oldest is not None and self._link is not None and now_s - oldest.batch.due_s > LEFT_S:
+            self._link.drop("it confirms nothing")
         if self._window < self._full_window and now_s > self._careful_until_s:
             self._window = self._full_window
             self._send()

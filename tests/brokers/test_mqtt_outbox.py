@@ -10,7 +10,7 @@ import pytest
 
 from farm.broker import Published, Refused
 from farm.brokers.mqtt_link import Link
-from farm.brokers.mqtt_outbox import CONFIRM_S, UNSENT_LIMIT_BYTES, WAITING_LIMIT, WINDOW_BYTES, Outbox
+from farm.brokers.mqtt_outbox import CONFIRM_S, LEFT_S, UNSENT_LIMIT_BYTES, WAITING_LIMIT, WINDOW_BYTES, Outbox
 from farm.brokers.mqtt_packets import Ack
 from farm.errors import BrokerFull, BrokerUnavailable, InputError, InvalidSubject, NotPermitted
 from farm.message import Message
@@ -22,6 +22,10 @@ class Line:
     def __init__(self) -> None:
         self.sent: list[tuple[int, bytes]] = []
         self.unsent_bytes = 0
+        self.dropped = ""
+
+    def drop(self, why: str) -> None:
+        self.dropped = why
 
     def send(self, packet: bytes) -> None:
         number, _, payload = packet.partition(b" ")
@@ -96,6 +100,19 @@ def test_what_is_not_confirmed_in_time_is_unknown_and_its_number_is_not_given_ag
     assert len(desk.answers) == 1
     desk.publish(*messages(1))
     assert desk.line.sent[-1][0] not in {number for number, _ in desk.line.sent[:-1]}
+
+
+def test_a_connection_on_which_a_word_never_comes_is_left() -> None:
+    """Each number that stays in use is one less that the server takes: in the end nothing could be published."""
+    desk = Desk(window=2)
+    desk.publish(*messages(2))
+    desk.ack(1)
+    desk.now_s = CONFIRM_S + LEFT_S
+    desk.outbox.look()
+    assert desk.line.dropped == ""
+    desk.now_s += 1
+    desk.outbox.look()
+    assert desk.line.dropped == "it confirms nothing"
 
 
 def test_what_was_on_its_way_when_the_connection_ended_is_unknown() -> None:
