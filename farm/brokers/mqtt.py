@@ -116,7 +116,9 @@ class MqttBroker(Broker):
             purge.cancel()
         await asyncio.gather(*(lane.end() for lane in lanes), *self._purges, return_exceptions=True)
         self._outbox.disconnected("it is closed")
-        self.counters.dropped += self._desk.clear()
+        if lost := self._desk.clear():
+            self.counters.dropped += lost
+            log.get().warning("messages dropped: the server keeps none with QoS 0", broker=self.name, messages=lost)
         self._became("down")
 
     def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:

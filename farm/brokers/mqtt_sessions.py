@@ -123,6 +123,7 @@ class LiveSession:
         self.lane: Final = Lane(plan, self)
         self._routes: Final = Routes[_Listener](five=house.five, known={})
         self._house: Final = house
+        self._was_there = False
 
     def listen(self, topic_filter: str, on_messages: OnMessages) -> Callable[[], None]:
         """Begin one; the function that ends it, which may be called twice. `sync` makes either known to the server."""
@@ -140,7 +141,11 @@ class LiveSession:
         self.lane.want(self._routes.wanted())
 
     def greeted(self, greeting: Greeting) -> None:
-        """The server has let us in."""
+        """The server has let us in. What listeners have missed meanwhile nobody knows; where nothing is kept, what
+        triggers have missed is counted, and that is the same gap.
+        """
+        self._house.counters.gaps += bool(self._was_there and self._house.kept and self._routes.wanted())
+        self._was_there = True
 
     def arrived(self, arrivals: Sequence[Arrival]) -> None:
         """These came."""

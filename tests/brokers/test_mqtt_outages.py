@@ -83,6 +83,19 @@ async def test_a_gap_is_counted_at_each_reconnect_where_nothing_is_kept(server: 
             assert ends.broker.counters.gaps == number
 
 
+async def test_what_listeners_may_have_missed_is_one_gap(server: Mosquitto, home: Home) -> None:
+    async with broker_of(spec_of(server.port), home) as ends:
+        heard, end = ends.listener("a.b")
+        await ends.ready("a.b", heard)
+        for gaps in (1, 1):
+            server.stop()
+            await eventually(lambda: ends.broker.state != "up", "the broker to see it")
+            server.start()
+            await eventually(lambda: ends.broker.state == "up", "the broker to be up again")
+            assert ends.broker.counters.gaps == gaps
+            end()  # the second time nobody listens
+
+
 async def test_a_session_that_the_server_has_not_kept_is_a_gap_and_said(home: Home, tmp_path: Path) -> None:
     server = Mosquitto(tmp_path / "server", "allow_anonymous true\npersistence false")
     server.start()
