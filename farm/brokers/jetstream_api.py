@@ -64,6 +64,18 @@ class Stream(msgspec.Struct, frozen=True):
         return self.config.get("subjects") or ()
 
     @property
+    def copied(self) -> Sequence[Config]:
+        """The streams that it copies: the one that it mirrors, or its sources."""
+        mirror: Config | None = self.config.get("mirror")
+        return [mirror] if mirror else self.config.get("sources") or ()
+
+    @property
+    def renaming(self) -> tuple[str, str]:
+        """What it stores under other subjects, and under which; empty: nothing."""
+        found: Config = self.config.get("subject_transform") or {}
+        return str(found.get("src") or ""), str(found.get("dest") or "")
+
+    @property
     def ours(self) -> bool:
         """Whether a farm made it."""
         return MADE_BY in (self.config.get("metadata") or {})

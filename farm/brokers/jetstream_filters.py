@@ -51,6 +51,25 @@ def covered(wanted: str, filters: Sequence[str]) -> bool:
     return any(covers(each, wanted) for each in filters)
 
 
+def stored(subjects: Iterable[str], source: str, target: str) -> list[str]:
+    """Under what a stream that takes in these subjects, and renames what matches `source` to `target`, stores them.
+
+    Args:
+      target: with places for tokens of the source, `{{wildcard(1)}}`, `$1` and the like; empty: nothing is renamed.
+    """
+    if not target:
+        return list(subjects)
+    source = source or REST
+    kept = [each for each in subjects if not covers(source, each)]
+    renamed = any(overlap(source, each) for each in subjects)
+    return kept + [target_filter(target)] * renamed
+
+
+def target_filter(target: str) -> str:
+    """What matches all subjects that a renaming may lead to."""
+    return ".".join(ONE if "{{" in token or token.startswith("$") else token for token in target.split("."))
+
+
 def _join(one: str, other: str) -> str:
     if covers(one, other):
         return one

@@ -1,6 +1,7 @@
 """Which streams and consumers there must be, found or made: for the triggers of one broker, and for dead letters.
 
-    a topic > its stream      the one of the manifest; else the only one that takes it in; else one that farm makes
+    a topic > its stream      the one of the manifest, if something of it is there; else the only one that takes it in;
+                              else one that farm makes
     farm.dlq.> > its stream   any that is there; made, unless all streams in use are somebody else's
     a trigger > its consumer  durable, made where its topic's stream is
 What farm made says so in its metadata, and is changed only to take in more. What it did not make is never changed.
@@ -14,7 +15,7 @@ from typing import Final
 from farm import log
 from farm.broker import Subscription
 from farm.brokers.jetstream_api import MADE_BY, ApiFault, Config, JetStreamApi, Stream
-from farm.brokers.jetstream_filters import covered, joined, overlap
+from farm.brokers.jetstream_filters import REST, covered, joined, overlap, stored, target_filter
 from farm.brokers.options.nats import JetStreamSpec
 from farm.errors import BrokerError, Problem
 from farm.subject import RESERVED_PREFIXES
@@ -48,13 +49,14 @@ class Streams:
         """
         own = await self._find(self._own)
         placed: dict[str, Stream] = {}
+        held = await self._held_in(own) if own is not None else []
         wanted = self._spec.subjects if own is None or own.ours else ()
         missing = [each for each in wanted if own is None or not covered(each, own.subjects)]
         for topic in topics:
-            found = None if own is not None and _takes(own, topic) else await self._other(topic)
+            found = None if _takes(held, topic) else await self._other(topic)
             if found is not None:
                 placed[topic] = found
-            elif not self._suffices(own, topic):
+            elif not self._suffices(own, held, topic):
                 missing.append(topic)
         if missing:
             own = await self._make(own, missing)
@@ -99,10 +101,27 @@ class Streams:
         """Whether any stream takes in a subject. Raises: ApiFault, BrokerUnavailable, NotPermitted."""
         return bool(await self._api.names(subject))
 
-    def _suffices(self, own: Stream | None, topic: str) -> bool:
+    async def _held_in(self, stream: Stream) -> list[str]:
+        """Filters of what may be in a stream: what it takes in, as it stores it, and what it copies. Of what comes from
+        elsewhere (another account or domain, a stream that is gone, a copy of others) nobody knows: anything.
+        """
+        held = stored(stream.subjects, *stream.renaming)
+        for source in stream.copied:
+            origin = None
+            if transforms := source.get("subject_transforms"):
+                held += [target_filter(str(each.get("dest") or each.get("src") or REST)) for each in transforms]
+            elif source.get("filter_subject"):
+                held.append(str(source["filter_subject"]))
+            elif source.get("external") or (origin := await self._api.stream(str(source["name"]))) is None:
+                held.append(REST)
+            else:
+                held += [REST] if origin.copied else stored(origin.subjects, *origin.renaming)
+        return held
+
+    def _suffices(self, own: Stream | None, held: Sequence[str], topic: str) -> bool:
         """Whether our stream takes in what a topic wants: all of it, if it is for us to say; else any of it."""
         if own is not None and not own.ours:
-            return _takes(own, topic)
+            return _takes(held, topic)
         if self._spec.subjects:
             if not any(overlap(topic, each) for each in self._spec.subjects):
                 raise BrokerError(Problem(f"nothing of {topic} is in `subjects`", todo="Add it"))
@@ -131,6 +150,10 @@ class Streams:
             why = f"{' and '.join(sorted(stream.name for stream in found))} take in parts of it"
             raise BrokerError(Problem(f"no one stream for {topic}", why=why, todo="Write one topic for each"))
         if found:
+            held = await self._held_in(found[0])
+            if not _takes(held, topic):
+                why = f"stream {found[0].name} takes it in, and stores it under {', '.join(held)}"
+                raise BrokerError(Problem(f"nothing is stored under {topic}", why=why, todo="Write that as the topic"))
             self._note(found[0])
             return await self._widened(found[0], [topic]) if found[0].ours else found[0]
         for name in self._adopted - {self._own}:
@@ -147,7 +170,7 @@ class Streams:
     async def _make(self, own: Stream | None, missing: Sequence[str]) -> Stream:
         """The stream of this farm, taking in what is missing too."""
         if own is not None and not own.ours:
-            why = f"it takes in nothing on {missing[0]}, and is not changed, for farm did not make it"
+            why = f"it has nothing on {missing[0]}, and is not changed, for farm did not make it"
             todo = "Add the subject to it, or remove the topic"
             raise BrokerError(Problem(f"stream {own.name} does not do", why=why, todo=todo))
         if own is not None:
@@ -233,6 +256,6 @@ def _from(start: int) -> Config:
     return {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
 
 
-def _takes(stream: Stream, topic: str) -> bool:
-    """Whether a stream takes in something of a topic."""
-    return any(overlap(topic, each) for each in stream.subjects)
+def _takes(held: Sequence[str], topic: str) -> bool:
+    """Whether something of a topic is among these."""
+    return any(overlap(topic, each) for each in held)

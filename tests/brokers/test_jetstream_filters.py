@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from itertools import combinations, product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.brokers.jetstream_filters import covered, covers, joined, overlap
+from farm.brokers.jetstream_filters import covered, covers, joined, overlap, stored
 from farm.subject import compile_filter
 
 TOKENS = st.sampled_from(["a", "b", "*"])
@@ -47,3 +48,20 @@ def test_what_overlaps_becomes_no_wider_than_it_must() -> None:
     assert joined(["a.*", "*.b"]) == ["*.*"]
     assert joined(["a.b.>", "a.*"]) == ["a.b.>", "a.*"]
     assert joined(["a.>", "*.b.c"]) == ["*.>"]
+
+
+@pytest.mark.parametrize(
+    ("subjects", "source", "target", "found"),
+    [
+        (["a.*", "b"], "", "", ["a.*", "b"]),
+        (["a.*", "b"], "a.*", "c.{{wildcard(1)}}", ["b", "c.*"]),
+        (["a.*", "b"], "a.b", "c.d", ["a.*", "b", "c.d"]),
+        (["a.>"], "", "x.>", ["x.>"]),
+        (["a.*"], "z.*", "c.$1", ["a.*"]),
+        (["a.*.*"], "a.*.*", "n.{{partition(3,1)}}.$2", ["n.*.*"]),
+    ],
+)
+def test_under_what_a_stream_stores_what_it_takes_in(
+    subjects: list[str], source: str, target: str, found: list[str]
+) -> None:
+    assert stored(subjects, source, target) == found
