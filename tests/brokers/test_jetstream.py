@@ -19,6 +19,7 @@ from farm.message import Message
 from farm.testing.rig import eventually, numbered, payloads
 from tests.brokers import jetstream_house
 from tests.brokers.jetstream_house import down, holding, limited, make_orders, running, stream_of, subscribed, up
+from tests.nats_client import flushed
 from tests.servers import NatsServer
 
 server, client = jetstream_house.server, jetstream_house.client
@@ -63,7 +64,7 @@ async def test_an_answer_to_an_inbox_needs_no_stream(server: NatsServer, client:
         await up(ends)
         inbox = client.new_inbox()
         waiting = await client.subscribe(inbox)
-        await client.flush()
+        await flushed(client)
         answers: list[object] = []
         ends.broker.publish([Message("id", inbox, b"answer")], answers.extend, checked=True)
         assert (await waiting.next_msg(10)).data == b"answer"

@@ -14,6 +14,7 @@ from farm.message import Message
 from farm.testing.rig import eventually, numbered, payloads
 from tests.brokers import jetstream_house
 from tests.brokers.jetstream_house import LETTERS, down, limited, running, up
+from tests.nats_client import flushed
 from tests.servers import NatsServer
 
 server, client = jetstream_house.server, jetstream_house.client
@@ -49,6 +50,7 @@ async def test_limits_that_our_pulls_exceed_are_taken_away_again(
         await edit(client, **EDITS[name])
         before = client.stats["in_msgs"]
         heard = await client.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}")
+        await flushed(client)
         ends.broker.grant(0, 10_000)  # more pulls
         await ends.publish(*numbered(50))
         await eventually(lambda: len(payloads(came)) == 50, "all of them")

@@ -25,6 +25,7 @@ from farm.spec import Secret
 from farm.testing.rig import Ends, eventually, home_of, numbered, payloads
 from tests.brokers import nats_house
 from tests.brokers.nats_house import MakeServer
+from tests.nats_client import flushed
 from tests.servers import NatsServer
 
 RESTARTS = 5
@@ -91,7 +92,7 @@ async def test_a_request_of_ours_is_answered_by_a_nats_client(tmp_path: Path, ma
             await message.respond(b"re: " + message.data)
 
         await client.subscribe("svc", cb=respond)
-        await client.flush()
+        await flushed(client)
         came = ends.trigger(0, "answers.*", granted=100)
         await ends.ready("answers.x", came)
         await ends.publish(Message("id", "svc", b"hi", reply_to="answers.1"))

@@ -18,6 +18,7 @@ from farm.spec import Secret
 from farm.testing.outages import ServerSuite
 from farm.testing.rig import Rig
 from farm.testing.suite import BrokerSuite
+from tests.nats_client import flushed
 from tests.servers import NatsServer, free_port
 
 PASSWORD = "s3cret-of-the-test"
@@ -31,7 +32,7 @@ class NatsOutside:
 
     async def publish(self, subject: str, payload: bytes, headers: Headers = (), reply_to: str | None = None) -> None:
         await self._client.publish(subject, payload, reply_to or "", headers=dict(headers) or None)
-        await self._client.flush()
+        await flushed(self._client)
 
     async def read(self, subject: str) -> list[bytes]:
         read: list[bytes] = []
@@ -40,8 +41,7 @@ class NatsOutside:
             read.append(message.data)
 
         await self._client.subscribe(subject, cb=note)
-        await self._client.flush()
-        await self._client.flush()  # the first PING may overtake the SUB, which waits in a buffer
+        await flushed(self._client)
         return read
 
 

@@ -17,6 +17,7 @@ from farm.spec import Secret, TlsSpec
 from farm.testing.outages import ServerSuite
 from farm.testing.rig import Rig
 from farm.testing.suite import BrokerSuite
+from tests.nats_client import flushed
 from tests.servers import NatsServer, free_port
 
 PASSWORD = "hunter2-not-shown"
@@ -31,13 +32,12 @@ class NatsOutside:
 
     async def publish(self, subject: str, payload: bytes, headers: Headers = (), reply_to: str | None = None) -> None:
         await self._client.publish(subject, payload, reply=reply_to or "", headers=dict(headers) or None)
-        await self._client.flush()
+        await flushed(self._client)
 
     async def read(self, subject: str) -> list[bytes]:
         found: list[bytes] = []
         await self._client.subscribe(subject, cb=_noting(found))
-        await self._client.flush()
-        await self._client.flush()  # the first PING may overtake the SUB, which waits in a buffer
+        await flushed(self._client)
         return found
 
 
