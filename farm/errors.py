@@ -6,8 +6,7 @@
     |  +- PayloadTooLarge            no     input    2    payload-too-large
     |  +- UnknownBroker              no     input    2    unknown-broker
     |  +- BadValue                   no     input    2    bad-value          a duration without a unit
-    |  +- BadComponent               no     guest   65    bad-component      text, core module, missing import, bad
-    handler
+    |  +- BadComponent               no     guest   65    bad-component      text, core module, bad handler
     |  +- SourceMissing              no     input   66    source-missing     no manifest, no .wasm, no handler
     |  +- NotPermitted               no     input   77    not-permitted
     |  +- ManifestError              no     input   78    manifest           all problems of a manifest at once
@@ -19,8 +18,7 @@
     +- PortTaken                     yes    input   69    port-taken
     +- AlreadyRunning                yes    input   75    already-running
     +- NoRoom                        yes    input   74    no-room            a disk or a quota that is full
-    +- Unanswered                    yes    us      75    unanswered         a process of the farm gave no answer in
-    time
+    +- Unanswered                    yes    us      75    unanswered         a process of the farm is silent
     +- WireError                     no     us      70    wire               a frame that does not parse
     +- Internal                      no     us      70    internal
 
@@ -183,7 +181,7 @@ class AlreadyRunning(FarmError):
 
 
 class NoRoom(FarmError):
-    """A disk, a quota or the memory is used up."""
+    """A disk or a quota is used up."""
 
     retry, fault, exit_code, code = True, "input", 74, "no-room"
 
@@ -215,7 +213,7 @@ def refusal_of(error: OSError, where: str = "") -> FarmError | None:
       where: the path, for an error that does not name one.
     """
     path = str(error.filename) if error.filename is not None else where
-    why = (error.strerror or "").lower()
+    why = error.strerror or ""
     if error.errno in _FULL:
         return NoRoom(Problem("no room", path, why, "Free some disk space"))
     return NotPermitted(Problem("cannot use a file or a folder", path, why)) if error.errno in _REFUSED else None

@@ -112,8 +112,7 @@ def _from_file(path: Path) -> str:
     except FileNotFoundError as error:
         raise SourceMissing(_unusable(path, "no such file", "Create it, or correct the name")) from error
     except OSError as error:
-        why = (error.strerror or "").lower()
-        raise NotPermitted(_unusable(path, why, "Let farm's user read it")) from error
+        raise NotPermitted(_unusable(path, error.strerror or "", "Let farm's user read it")) from error
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:

@@ -139,8 +139,7 @@ def _pem(key: str, path: Path, mark: bytes) -> list[Lack]:
     except FileNotFoundError:
         return [Lack(key, "", f"{path}: no such file", "Create it, or correct the name", "missing", elsewhere=True)]
     except OSError as error:
-        why = f"{path}: {(error.strerror or '').lower()}"
-        return [Lack(key, "", why, "Let farm's user read it", "forbidden", elsewhere=True)]
+        return [Lack(key, "", f"{path}: {error.strerror}", "Let farm's user read it", "forbidden", elsewhere=True)]
     if mark in text:
         return []
     what = "certificate" if mark == CERTIFICATE else "private key"

@@ -181,7 +181,7 @@ def test_a_lock_that_cannot_be_taken_is_named(
     lock.mkdir(parents=True)
     ended = run_farm("up", cwd=tmp_path, env=env)
     assert ended.returncode == 77, ended.stderr.decode()
-    assert_one_line(ended.stderr, str(lock), "is a directory")
+    assert_one_line(ended.stderr, str(lock), "Is a directory")
 
 
 def test_every_problem_of_a_manifest_is_said_at_once(tmp_path: Path, env: dict[str, str]) -> None:

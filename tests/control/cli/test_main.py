@@ -134,14 +134,14 @@ def test_anything_else_is_one_line_a_hint_and_code_70(
 @pytest.mark.parametrize(
     ("error", "exit_code", "said"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/x"), 74, "no room (/x): no space left on device. Free"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), 74, "no room: disk quota exceeded. Free"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), 74, "no room (/x): No space left on device. Free"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 74, "no room: Disk quota exceeded. Free"),
         (
             PermissionError(errno.EACCES, "Permission denied", "/x"),
             77,
-            "cannot use a file or a folder (/x): permission",
+            "cannot use a file or a folder (/x): Permission",
         ),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), 77, "cannot use a file or a folder: not a directory"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), 77, "cannot use a file or a folder: Not a directory"),
         (OSError(errno.EBADF, "Bad file descriptor"), 70, "a fault in farm itself: OSError: "),
     ],
 )
