@@ -7,11 +7,12 @@ PSUBSCRIBE, SUBSCRIBE > one connection > by pattern > backlog > triggers;  liste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from farm import log
 from farm.broker import (
     Broker,
     Delivery,
@@ -68,8 +69,11 @@ class RedisBroker(Broker):
         self._publisher: Final = Publisher(spec.name, self._connection, CAST_DIGEST)
         self._backlog: Final = Backlog(self.counters)
         options = GroupOptions("queue", BODY, CLAIM_AFTER_S)
-        self._groups: Final = Groups(spec.name, self.counters, options, self._connection.hinder)
-        self._subscriber: Final = Subscriber()
+        self._groups: Final = Groups(
+            spec.name, self.counters, options, lambda why: self._connection.hinder("streams", why)
+        )
+        self._subscriber: Final = Subscriber(self._refused)
+        self._hears = False
         self._routes: Final[dict[str, _Route]] = {}
         self._ids: Final = Ids()
 
@@ -97,13 +101,15 @@ class RedisBroker(Broker):
         self._subscriber.begin(life)
         await self._groups.whole(life)
         await self._subscriber.whole()
+        self._hears = True
 
     def lost(self) -> None:
-        """The connection is over: nobody knows what is said until the next one."""
+        """The connection is over: nobody knows what is said until the next one that lasts."""
         self._publisher.lost()
         self._groups.lost()
-        if len(self._subscriber):
+        if self._hears and len(self._subscriber):
             self.counters.gaps += 1
+        self._hears = False
         self._subscriber.lost()
 
     def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:
@@ -188,6 +194,13 @@ class RedisBroker(Broker):
         if not (route.triggers or route.listeners):
             del self._routes[pattern]
             self._subscriber.remove(pattern, pattern=route.matches is not None)
+
+    def _refused(self, name: str, refused: Mapping[str, str]) -> None:
+        deaf = [each for each in refused if (route := self._routes.get(each)) is not None and route.triggers]
+        if name in refused and name not in deaf:
+            log.get().warning("listeners hear nothing", broker=self.name, channel=name, error=refused[name])
+        more = f" (and {len(deaf) - 1} more)" if len(deaf) > 1 else ""
+        self._connection.hinder("channels", f"cannot hear {deaf[0]}: {refused[deaf[0]]}{more}" if deaf else "")
 
     def _heard(self, route: _Route, heard: list[Heard]) -> None:
         messages: list[Message] = []

@@ -48,7 +48,7 @@ class Connection:
         self._cluster: Final = Cluster(self._first) if spec.cluster else None
         self._sentinels: Final = self._sentinels_of(spec) if spec.sentinels else None
         self._running: asyncio.Task[None] | None = None
-        self._hindrance = ""  # what a trigger is kept from its messages by in this life
+        self._hindrances: Final[dict[str, str]] = {}  # what keeps triggers from their messages in this life
 
     async def start(self) -> None:
         """Try once; returns when that has led to something, or 4.8 s have passed."""
@@ -78,7 +78,8 @@ class Connection:
     async def _live(self, tried: asyncio.Event) -> None:
         backoff, loop = Backoff(), asyncio.get_running_loop()
         while True:
-            life, self._hindrance = Life(self._open), ""
+            life = Life(self._open)
+            self._hindrances.clear()
             try:
                 self._user.prepare()
                 await self._connect(life)
@@ -118,16 +119,20 @@ class Connection:
             self.life = None
             self._user.lost()
 
-    def hinder(self, why: str) -> None:
-        """Something keeps a trigger from its messages, and is not the connection; nothing: no more."""
-        self._hindrance = why
+    def hinder(self, what: str, why: str) -> None:
+        """Something keeps a trigger from its messages, and is not the connection; nothing: no more.
+
+        Args:
+          what: which kind of thing: each has its own to say.
+        """
+        self._hindrances[what] = why
         if self.life is not None:
             self._say()
 
     def _say(self) -> None:
         """What state this is in while there is a server."""
-        if self._hindrance:
-            self._became("down", f"{self._spec.at}: {self._hindrance}")
+        if why := "; ".join(filter(None, self._hindrances.values())):
+            self._became("down", f"{self._spec.at}: {why}")
         else:
             self._became("up", "")
 

@@ -20,7 +20,7 @@ from typing import Final, cast
 
 import hiredis
 
-from farm.brokers.distrust import distrust
+from farm.brokers.faults import CLOSED, words_of
 
 ANSWER_S: Final = 4.0  # what waits for an answer hears of it within 5 s
 CONNECT_S: Final = 4.0
@@ -190,7 +190,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The loop says so."""
         self._lost.set()
-        self._end(fault_of(exc) if exc is not None else "it closed the connection")
+        self._end(words_of(exc) if exc is not None else CLOSED)
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -224,23 +224,8 @@ async def open_link(address: Address, tls: ssl.SSLContext | None, ended: Callabl
     except TimeoutError as error:
         raise LinkFault("no answer to TLS: perhaps it speaks none" if tls else "no answer") from error
     except (OSError, ssl.SSLError) as error:  # the second is one of the first, but for uvloop's own
-        raise LinkFault(fault_of(error)) from error
+        raise LinkFault(words_of(error)) from error
     return link
-
-
-def fault_of(error: Exception) -> str:
-    """What the system says, in a few words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return distrust(error)
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).lower().replace("_", " ")
-        return f"it speaks no TLS ({reason})" if "wrong version" in reason or "record" in reason else f"TLS: {reason}"
-    if isinstance(error, socket.gaierror):
-        return f"unknown host: {error.strerror or error}"
-    if isinstance(error, OSError):
-        refused = "connection refused" if isinstance(error, ConnectionRefusedError) else ""
-        return refused or " ".join(str(error.strerror or error).split())
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def together(faults: Iterable[tuple[Address, str]]) -> str:

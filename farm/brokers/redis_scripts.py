@@ -24,23 +24,29 @@ COPY_FIELD: Final = "farm-copy"  # marks what was put into a topic's own stream 
 
 _EFFECTS: Final = "if redis.replicate_commands then redis.replicate_commands() end\n"
 
-# What an error reply says; where a key is to blame, with it.
+# What an error reply says, with the key that is to blame, and what was to be done with it if that is not allowed.
 _FAULT_OF: Final = """
-local function fault_of(said, key)
+local function fault_of(said, command, key)
   if type(said) ~= 'table' or not said.err then return nil end
-  return string.sub(said.err, 1, 9) == 'WRONGTYPE' and said.err .. ': ' .. key or said.err
+  local text = said.err
+  if string.sub(text, 1, 9) == 'WRONGTYPE' then return text .. ': ' .. key end
+  if string.find(text, 'NOPERM', 1, true) or string.find(text, 'The user executing', 1, true) then
+    return text .. ' (' .. command .. ' ' .. key .. ')'
+  end
+  return text
 end
 """
 
 # How an entry gets to where its subject's readers are.
 _PLACES: Final = """
-local places = {}
+local places, mute = {}, false  -- mute: listeners could not be told
 local function place(subject)
   local found = places[subject]
   if found then return found end
   local tag = 'farm:{' .. subject .. '}:'
   local kind, names = redis.pcall('TYPE', subject), redis.pcall('SMEMBERS', tag .. 'streams')
-  found = {own = subject, live = tag .. 'live', type = kind.ok or 'none', fault = kind.err or names.err}
+  found = {own = subject, live = tag .. 'live', type = kind.ok or 'none'}
+  found.fault = fault_of(kind, 'TYPE', subject) or fault_of(names, 'SMEMBERS', tag .. 'streams')
   for index, name in ipairs(names) do found[index] = tag .. 'stream:' .. name end
   found.heard = always or redis.call('PUBSUB', 'NUMSUB', found.live)[2] > 0
   if found.type == 'stream' then
@@ -56,14 +62,16 @@ end
 local function cast(found, words, from, to)
   local parts = {'*' .. (to - from + 1)}
   for index = from, to do parts[#parts + 1] = '$' .. #words[index] .. '\\r\\n' .. words[index] end
-  redis.call('PUBLISH', found.live, table.concat(parts, '\\r\\n') .. '\\r\\n')
+  local said = redis.pcall('PUBLISH', found.live, table.concat(parts, '\\r\\n') .. '\\r\\n')
+  mute = mute or type(said) == 'table'
 end
 """
 
 # ARGV: 1 where listeners cannot be counted, 1 where there is IDMP; then of each stream (or nothing): its key, the one
 # who must not have lost an entry (or nothing: it cannot have), how many entries; of each: its id, how many outputs; of
 # each output: subject, what to know it by (or nothing), how many words, words.
-# Returns for each entry: 1 done; 0 another consumer has it, nothing was done; else an error.
+# Returns for each entry: 1 done; 2 done, but listeners could not be told; 0 another consumer has it, nothing was done;
+# else an error.
 RUN: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
@@ -79,7 +87,7 @@ local function add(key, dedup, from, to)
   else
     said = pcall('XADD', key, '*', unpack(argv, from, to))
   end
-  return fault_of(said, key)
+  return fault_of(said, 'XADD', key)
 end
 local function emit(found, dedup, from, to)
   local fault, kept
@@ -98,7 +106,7 @@ local function emit(found, dedup, from, to)
     kept = not fault
   elseif found.others and kept then
     local said = pcall('XADD', found.own, '*', 'farm-copy', '1', unpack(argv, from, to))
-    fault = fault or type(said) == 'table' and said.err or nil
+    fault = fault or fault_of(said, 'XADD', found.own)
   end
   if found.heard and kept then cast(found, argv, from, to) end
   return fault
@@ -120,7 +128,7 @@ while at <= last do
       at = to + 1
     end
     if answer == 1 then done[#done + 1] = entry end
-    answers[#answers + 1] = answer
+    answers[#answers + 1] = mute and answer == 1 and 2 or answer
   end
   if stream ~= '' and #done > 0 then
     call('XACK', stream, 'farm', unpack(done))
@@ -137,6 +145,7 @@ return answers
 SPREAD: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
+    + _FAULT_OF
     + _PLACES
     + """
 local topic = KEYS[1]
@@ -188,12 +197,12 @@ local queues, answers, at = {}, {}, 1
 while at <= #ARGV do
   local subject, payload, words = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local said = redis.pcall('PUBLISH', subject, payload)
-  local answer = type(said) == 'table' and said.err or said
+  local answer = fault_of(said, 'PUBLISH', subject) or said
   local tag = 'farm:{' .. subject .. '}:'
   queues[subject] = queues[subject] or redis.call('SMEMBERS', tag .. 'queues')
   for _, name in ipairs(queues[subject]) do
     said = redis.pcall('XADD', tag .. 'queue:' .. name, 'NOMKSTREAM', '*', unpack(ARGV, at + 3, at + 2 + words))
-    answer = fault_of(said, tag .. 'queue:' .. name) or answer
+    answer = fault_of(said, 'XADD', tag .. 'queue:' .. name) or answer
   end
   answers[#answers + 1] = answer
   at = at + 3 + words
@@ -203,12 +212,17 @@ return answers
 )
 
 # KEYS: stream, the set of those there are. ARGV: its name there; after which entry to begin.
-# Returns 1: it was not there.
+# Returns 1: it was not there. What could not be settled later is not begun: the rights to do so are looked at here.
 ENSURE: Final = (
     _EFFECTS
+    + _FAULT_OF
     + """
 local said = redis.pcall('XGROUP', 'CREATE', KEYS[1], 'farm', ARGV[2], 'MKSTREAM')
 if said.err and string.sub(said.err, 1, 9) ~= 'BUSYGROUP' then return said end
+for command, words in pairs({XACK = {KEYS[1], 'farm', '0-1'}, XDEL = {KEYS[1], '0-1'}}) do
+  local fault = fault_of(redis.pcall(command, unpack(words)), command, KEYS[1])
+  if fault then return redis.error_reply(fault) end
+end
 redis.call('SADD', KEYS[2], ARGV[1])
 return said.err and 0 or 1
 """

@@ -9,7 +9,7 @@ A stream is never trimmed: that would delete what nobody has handled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 from farm import log
@@ -40,6 +40,7 @@ from farm.message import Message
 from farm.spec import BrokerSpec
 
 LETTERS: Final = "farm:dlq"
+MUTE: Final = 2  # the script's answer where listeners could not be told
 NOWHERE: Final = ("", "")  # the source of what a client publishes
 
 
@@ -61,9 +62,13 @@ class RedisStreamsBroker(Broker):
         self._connection: Final = Connection(spec, home, self, self._became)
         self._publisher: Final = Publisher(spec.name, self._connection, RUN_DIGEST)
         options = GroupOptions("stream", self._body, spec.claim_after_s)
-        self._groups: Final = Groups(spec.name, self.counters, options, self._connection.hinder)
+        self._groups: Final = Groups(
+            spec.name, self.counters, options, lambda why: self._connection.hinder("streams", why)
+        )
         self._inlets: Final = Inlets(spec.name, self._ensure)
-        self._subscriber: Final = Subscriber()
+        self._subscriber: Final = Subscriber(self._refused)
+        self._hears = False
+        self._mute = False  # which was said in this life
         self._listeners: Final[dict[str, dict[object, OnMessages]]] = {}
 
     async def start(self) -> None:
@@ -82,19 +87,22 @@ class RedisStreamsBroker(Broker):
     async def begin(self, life: Life) -> None:
         """The servers are there."""
         self.dedups = life.features.idmp
+        self._mute = False
         self._groups.begin(life)
         self._inlets.begin(life)
         self._subscriber.begin(life)
         await self._groups.whole(life)
         await self._subscriber.whole()
+        self._hears = True
 
     def lost(self) -> None:
         """The connection is over."""
         self._publisher.lost()
         self._groups.lost()
         self._inlets.lost()
-        if self._listeners:
+        if self._hears and self._listeners:
             self.counters.gaps += 1  # listeners hear what is published while they are connected, and nothing else
+        self._hears = False
         self._subscriber.lost()
 
     def deliver(self, subscription: Subscription, on_deliveries: OnDeliveries) -> None:
@@ -160,6 +168,7 @@ class RedisStreamsBroker(Broker):
             return
 
         def answered(answers: list[Answer]) -> None:
+            self._note_mute(answers)
             of = self._matches.of
             pairs = zip(messages, answers, strict=True)
             done([of(message.subject) if isinstance(answer, int) else answer for message, answer in pairs])
@@ -181,6 +190,7 @@ class RedisStreamsBroker(Broker):
             return
 
         def answered(answers: list[Answer]) -> None:
+            self._note_mute(answers)
             taken = 0
             for commit, answer in zip(commits, answers, strict=True):
                 if isinstance(answer, int):
@@ -227,6 +237,11 @@ class RedisStreamsBroker(Broker):
         else:
             published([])
 
+    def _note_mute(self, answers: list[Answer]) -> None:
+        if not self._mute and MUTE in answers:
+            self._mute = True
+            log.get().warning("listeners hear nothing", broker=self.name, error="this user may not publish to them")
+
     def _count_unmatched(self, commit: Commit) -> None:
         for output in commit.outputs:
             found = self._matches.of(output.subject)
@@ -259,6 +274,10 @@ class RedisStreamsBroker(Broker):
                 messages.append(message_of(subject, words, self._body, ""))
         for on_messages in list(self._listeners.get(subject, {}).values()):
             on_messages(messages)
+
+    def _refused(self, name: str, refused: Mapping[str, str]) -> None:
+        if name in refused:
+            log.get().warning("listeners hear nothing", broker=self.name, channel=name, error=refused[name])
 
     async def _ensure(self, topic: str) -> None:
         life = self._connection.life

@@ -1,0 +1,128 @@
+"""A user of the ACL who may not do all that farm does: what is said, and what goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from farm.broker import Broker, Home, Published
+from farm.errors import NotPermitted
+from farm.message import Message
+from farm.spec import Secret
+from farm.testing.rig import Ends, eventually, payloads
+from tests.brokers import redis_house
+from tests.brokers.redis_servers import Puppet, pubsub, streams
+from tests.servers import RedisServer
+
+server, client = redis_house.server, redis_house.client
+
+Make = Callable[..., Broker]
+Enter = Callable[..., Ends]
+STREAM = "farm:{a.b}:stream:farm-0-0-a-b"
+
+
+@pytest.fixture
+def enter(client: Any, server: RedisServer, home: Home, tmp_path: Path) -> Enter:
+    """A broker of a user with all rights but these."""
+    (tmp_path / "password").write_text("secret")
+
+    def made(make: Make, *but: str) -> Ends:
+        everything = ("reset", "on", ">secret", "~*", "&*", "+@all")
+        client.execute_command("ACL", "SETUSER", "shop", *everything, *but)
+        return Ends(make(home, server.port, username="shop", password=Secret(file=tmp_path / "password")))
+
+    return made
+
+
+@pytest.mark.parametrize("make", [streams, pubsub])
+async def test_a_listener_who_may_not_listen_is_said_and_harms_nobody(enter: Enter, make: Make, client: Any) -> None:
+    allowed = ("resetchannels", "&a.b", "&farm:{a.b}*")
+    ends = await enter(make, *allowed).start()
+    came = ends.trigger(0, "a.b", granted=1000)
+    heard, _ = ends.listener("a.b")
+    await ends.ready("a.b", came, heard)
+    with capture_logs() as logs:
+        theirs, _ = ends.listener("c.d")
+        await eventually(lambda: bool(logs), "a word about it")
+        del came[:], heard[:]
+        await ends.publish(Message("1", "a.b", b"x"))
+        await eventually(lambda: payloads(came) == [b"x"] == payloads(heard), "others to hear on")
+        client.execute_command("ACL", "SETUSER", "shop", "allchannels")
+        await ends.ready("c.d", theirs)
+    assert [line["event"] for line in logs] == ["listeners hear nothing"]
+    assert logs[0]["error"].startswith("this user may not do what farm needs: ")
+    assert (ends.broker.state, ends.broker.counters.gaps) == ("up", 0)
+    await ends.broker.close()
+
+
+async def test_a_trigger_whose_channel_is_not_allowed_is_why_the_broker_is_down(enter: Enter, client: Any) -> None:
+    ends = enter(pubsub, "resetchannels", "&c.d")
+    came = [ends.trigger(n, topic, granted=1000) for n, topic in enumerate(("a.b", "a.*", "c.d"))]
+    await ends.broker.start()
+    await eventually(lambda: ends.broker.fault.endswith(" (and 1 more)"), "both to be said")
+    assert ": cannot hear a.b: this user may not do what farm needs: " in ends.broker.fault
+    await ends.ready("c.d", came[2])
+    client.execute_command("ACL", "SETUSER", "shop", "allchannels")
+    await ends.ready("a.b", *came[:2])
+    assert (ends.broker.state, ends.broker.counters.gaps) == ("up", 0)
+    await ends.broker.close()
+
+
+async def test_a_subscription_that_never_was_misses_nothing_anew_at_each_try(home: Home) -> None:
+    modern = b"*3\r\n*1\r\n$1\r\nx\r\n*-1\r\n*-1\r\n"
+    async with Puppet({"COMMAND": modern, "SUBSCRIBE": b"-ERR unwilling\r\n"}).running() as puppet:
+        ends = Ends(pubsub(home, puppet.port))
+        ends.trigger(0, "a.b", granted=1000)
+        await ends.broker.start()
+        await eventually(lambda: sum(words[0] == b"SUBSCRIBE" for words in puppet.said) > 2, "some tries")
+        assert ends.broker.fault.endswith(": unwilling")
+        assert ends.broker.counters.gaps == 0
+        await ends.broker.close()
+
+
+async def test_what_is_not_allowed_is_named(enter: Enter) -> None:
+    ends = await enter(streams, "resetkeys", "~farm:*", "~a.b").start()
+    [answer] = await ends.publish(Message("1", "c.d", b""))
+    assert isinstance(answer, NotPermitted)
+    assert str(answer).endswith(" (TYPE c.d)")
+    await ends.broker.close()
+    ends = await enter(pubsub, "resetchannels", "&a.b").start()
+    [answer] = await ends.publish(Message("1", "c.d", b""))
+    assert isinstance(answer, NotPermitted)
+    assert str(answer).endswith(" (PUBLISH c.d)")
+    await ends.broker.close()
+
+
+async def test_listeners_that_may_not_be_told_keep_nothing_from_triggers(enter: Enter, client: Any) -> None:
+    ends = await enter(streams, "-publish").start()
+    came = ends.trigger(0, "a.b", granted=1000)
+    listener = client.pubsub()
+    listener.subscribe("farm:{a.b}:live")
+    await eventually(lambda: client.exists(STREAM), "the trigger to be there")
+    await eventually(lambda: client.pubsub_numsub("farm:{a.b}:live")[0][1] == 1, "the listener to be there")
+    with capture_logs() as logs:
+        answers = await ends.publish(Message("1", "a.b", b"1"), Message("2", "a.b", b"2"))
+        assert all(isinstance(answer, Published) for answer in answers)
+        await eventually(lambda: payloads(came) == [b"1", b"2"], "both, once")
+        client.xadd("a.b", {"body": "3"})
+        await eventually(lambda: payloads(came) == [b"1", b"2", b"3"], "what others put there")
+    assert [line["error"] for line in logs] == ["this user may not publish to them"]
+    listener.close()
+    await ends.broker.close()
+
+
+@pytest.mark.parametrize("command", ["xack", "xdel"])
+async def test_what_could_not_be_settled_is_not_begun(enter: Enter, client: Any, command: str) -> None:
+    ends = await enter(streams, f"-{command}").start()
+    came = ends.trigger(0, "a.b", granted=1000)
+    await eventually(lambda: ends.broker.state == "down", "the broker to say it")
+    assert f": cannot read {STREAM}: " in ends.broker.fault
+    assert ends.broker.fault.endswith(f"({command.upper()} {STREAM})")
+    client.execute_command("ACL", "SETUSER", "shop", f"+{command}")
+    await ends.ready("a.b", came)
+    assert ends.broker.state == "up"
+    await ends.broker.close()
