@@ -63,7 +63,7 @@ async def start_brokers(brokers: Mapping[str, Broker], spec: FarmSpec, *, first:
 
 
 def _absence(broker: Broker, at: str) -> Problem:
-    where = "" if at in broker.fault else at  # mostly a fault says where
+    where = "" if all(each in broker.fault for each in at.split(", ")) else at  # mostly a fault says where
     return Problem(f"broker {broker.name} is {broker.state}", where, broker.fault)
 
 

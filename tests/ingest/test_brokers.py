@@ -118,6 +118,9 @@ async def test_a_fault_that_says_where_is_not_told_where_again(tmp_path: Path) -
     with pytest.raises(BrokerUnavailable) as caught:
         await start_brokers(brokers, spec_of(required=True), first=True)
     assert [str(problem) for problem in caught.value.problems] == ["broker r is down: redis://h:1: no answer"]
+    several = live._absence(away, "redis://h, h:1")
+    assert str(several) == "broker r is down: redis://h:1: no answer"
+    assert str(live._absence(away, "redis://h, z:9")) == "broker r is down (redis://h, z:9): redis://h:1: no answer"
 
 
 async def test_while_a_server_is_away_each_reason_is_said_once_and_again_when_it_was_back(

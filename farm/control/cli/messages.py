@@ -208,8 +208,8 @@ def subscribe(
 ) -> int:
     """Print the messages of a subject as they come: subject, a space, payload; Ctrl-C ends it.
 
-    Says "subscribed" on stderr once it hears. Control characters are printed as escapes. Exit code 0 when it was ended,
-    69 when no farm runs, 75 while one still builds.
+    Says "subscribed" on stderr once it hears, and why its broker is down if it is. Control characters are printed as
+    escapes. Exit code 0 when it was ended, 69 when no farm runs, 75 while one still builds.
 
     \b
     Examples:
@@ -218,7 +218,7 @@ def subscribe(
     """
     try:
         with Farm.connect(rundir_of(app)) as farm, farm.subscribe(pattern, broker) as heard:
-            print("subscribed", file=sys.stderr, flush=True)
+            print(f"subscribed{_but(farm, heard.broker)}", file=sys.stderr, flush=True)
             form = partial(json_line, broker=heard.broker) if as_json else partial(line, headers=headers)
             _print_all(heard, form, count)
     except KeyboardInterrupt:
@@ -226,6 +226,16 @@ def subscribe(
     except BrokenPipeError:
         silence(1)  # `| head` has seen enough; else the interpreter would complain as it ends
     return 0
+
+
+def _but(farm: Farm, broker: str) -> str:
+    """What keeps messages away although the farm listens: why its broker is down."""
+    try:
+        found = farm.status()["brokers"].get(broker, {})
+    except Unanswered:  # a busy ingest: what it hears comes all the same
+        return ""
+    fault = found.get("fault")
+    return printable(f", but broker {broker!r} is {found.get('state')}: {fault}") if fault else ""
 
 
 def _print_all(heard: Subscription, form: Callable[[HeardMessage], str], count: int | None) -> None:

@@ -271,6 +271,14 @@ def test_for_programs_a_message_is_a_json_object_a_line(ingest: StandIn) -> None
     assert "payload" not in second
 
 
+def test_a_subscriber_says_why_its_broker_is_down(ingest: StandIn) -> None:
+    ingest.status = b'{"brokers": {"test": {"state": "down", "fault": "redis://h: refused\\u001b"}}, "components": {}}'
+    with started("subscribe", "good.*") as hearing:
+        assert hearing.stderr is not None
+        assert hearing.stderr.readline() == b"subscribed, but broker 'test' is down: redis://h: refused\\x1b\n"
+        hearing.kill()
+
+
 def test_a_reader_that_has_seen_enough_ends_a_subscriber(ingest: StandIn) -> None:
     with started("subscribe", "good.*") as hearing:
         assert hearing.stderr is not None
