@@ -33,7 +33,7 @@ class LaneEnds(Protocol):
     """Who hears of it."""
 
     def greeted(self, greeting: Greeting) -> None:
-        """The server has let us in; nothing has arrived yet."""
+        """The server has let us in, and can do what we need; nothing has arrived yet."""
         ...
 
     def arrived(self, arrivals: Sequence[Arrival]) -> None:
@@ -148,11 +148,10 @@ class Lane:
         assert self._opening is not None
         self.link, self.greeting = self._opening, greeting
         self._up_s = asyncio.get_running_loop().time()
-        self._ends.greeted(greeting)
-        fault = self._shortcoming()
-        if fault:
+        if fault := self._shortcoming():
             self.link.drop(fault)
             return
+        self._ends.greeted(greeting)
         self._sync()
         self._look()
 

@@ -48,8 +48,10 @@ async def test_a_server_that_retains_nothing_is_told_where_that_is_asked_for(
     make_server: MakeServer, home: Home
 ) -> None:
     server = make_server("retain_available false")
-    async with broker_of(spec_of(server.port, retain=True), home, up=False) as ends:
+    async with broker_of(spec_of(server.port, retain=True, qos=0), home, up=False) as ends:
         assert ends.broker.fault.endswith("it retains nothing: remove `retain`")
+        await eventually(lambda: server.log.count(" as farm") >= 3, "some tries")
+        assert ends.broker.counters.gaps == 0  # nothing was subscribed to, so nothing was missed
     async with broker_of(spec_of(server.port), home) as ends:
         assert isinstance((await ends.publish(*numbered(1)))[0], Published)
 
