@@ -294,12 +294,16 @@ def test_it_promises_to_be_heard_of(house: House) -> None:
     assert house.board.slot(1).promised_ns() > time.monotonic_ns()
 
 
-def test_a_second_life_says_that_something_may_be_missing(tmp_path: Path) -> None:
+def test_a_life_says_what_is_not_kept_and_the_next_one_that_something_may_be_missing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with house_of(ONE, tmp_path) as house:
         assert {broker["gaps"] for broker in house.client().status()["brokers"].values()} == {0}
+    assert "what waits here is lost if ingest dies" in "".join(capfd.readouterr())
     (tmp_path / "run" / "work.sock").touch()
     with house_of(ONE, tmp_path) as house:
         assert {broker["gaps"] for broker in house.client().status()["brokers"].values()} == {1}
+    assert "what this broker held is lost with the ingest before" in "".join(capfd.readouterr())
 
 
 def test_status_has_every_field_that_is_promised(house: House) -> None:
