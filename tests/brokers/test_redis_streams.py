@@ -202,6 +202,15 @@ class TestWrongKeys:
         assert pending(client) == 1
 
 
+async def test_what_is_committed_leaves_its_stream(ends: Ends, client: Any) -> None:
+    came = await holding(ends, 2)
+    client.xgroup_create("out", "readers", "$", mkstream=True)
+    answers: list[object] = []
+    ends.broker.commit([Commit(one, (Message("x", "out", b"x"),)) for one in came], answers.extend)
+    await eventually(lambda: answers == [None, None], "the answers")
+    assert (client.xlen("out"), pending(client), client.xlen(STREAM)) == (2, 0, 0)
+
+
 class TestGone:
     @pytest.mark.parametrize("how", ["the stream", "the group", "everything"])
     async def test_what_was_deleted_under_us_is_made_again_and_said_once(
