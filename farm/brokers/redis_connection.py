@@ -28,6 +28,7 @@ START_S: Final = 4.8  # start() waits for no longer
 LASTED_S: Final = 1.0  # a life that was over sooner was none: the next wait is longer
 CHECK_S: Final = 1.0
 CONNECT_S: Final = 4.0
+SEE_S: Final = 10.0  # how often to see that the server is still a master: what is published on a replica nobody hears
 CLOSE_S: Final = 2.0
 
 
@@ -137,11 +138,16 @@ class Connection:
             self._became("up", "")
 
     async def _watch(self, life: Life) -> str:
+        due_s = time.monotonic() + SEE_S
         while True:
             await asyncio.wait([life.over], timeout=CHECK_S)
             if life.over.done():
                 return life.over.result()
-            life.check(time.monotonic())
+            now_s = time.monotonic()
+            life.check(now_s)
+            if now_s >= due_s and self._cluster is None:
+                due_s = now_s + SEE_S
+                life.spawn(_see_server(life.commands(""), by_sentinels=False))
 
     async def _connect(self, life: Life) -> None:
         """Find the servers, and have a connection for commands to each. Raises: LinkFault, ServerFault, FarmError."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from farm.broker import Broker, Home
-from farm.brokers import redis_link
+from farm.brokers import redis_connection, redis_link
 from farm.brokers.faults import WANTED
 from farm.errors import Problem, SourceMissing
 from farm.message import Message
@@ -202,6 +202,17 @@ class TestReplicas:
         client.replicaof("NO", "ONE")
         await eventually(lambda: broker.state == "up", "the server to be none any more")
         await broker.close()
+        client.close()
+
+    async def test_a_server_that_becomes_one_is_found_out_when_nothing_is_written(
+        self, home: Home, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(redis_connection, "SEE_S", 0.5)
+        ends = await Ends(pubsub(home, server.port)).start()
+        client = plain(server.port)
+        client.replicaof("127.0.0.1", "1")
+        await eventually(lambda: "it is a replica" in ends.broker.fault, "the broker to be down")
+        await ends.broker.close()
         client.close()
 
 
