@@ -118,6 +118,17 @@ class TestConsumers:
         assert (got, gone) == ([], 0), "it is not whose it was"
 
 
+async def test_a_lease_that_is_extended_counts_no_delivery(ends: Ends, client: Any) -> None:
+    await holding(ends, 1)
+
+    def idle_ms() -> int:
+        return client.xpending_range(STREAM, "farm", "-", "+", 1)[0]["time_since_delivered"]
+
+    await eventually(lambda: idle_ms() > 1000, "a second to pass")
+    await eventually(lambda: idle_ms() < 1000, "another third of the lease")
+    assert client.xpending_range(STREAM, "farm", "-", "+", 1)[0]["times_delivered"] == 1
+
+
 class TestLostLeases:
     async def test_outputs_are_left_to_whoever_has_claimed_their_source(self, ends: Ends, client: Any) -> None:
         came = await subscribed(ends)
