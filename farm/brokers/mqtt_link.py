@@ -29,6 +29,7 @@ from farm.brokers.mqtt_packets import (
     Arrival,
     Frames,
     Malformed,
+    Unasked,
     kind_of,
     read_large_publish,
     read_puback,
@@ -214,6 +215,8 @@ class Link(asyncio.Protocol):
                     acks.append(read_puback(body))
                 else:
                     self._feed(kind, body, whole)
+        except Unasked as unasked:
+            self.drop(str(unasked))
         except Malformed as malformed:
             self.drop("it does not speak MQTT" + (f": {malformed}" if self._greeted.done() else ""))
         if acks:  # also those in front of the word that ended the connection

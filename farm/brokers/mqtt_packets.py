@@ -17,7 +17,7 @@ PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
 HEAD_BYTES: Final = 2 + 0xFFFF + 2  # the longest topic, and a number
 _KIND: Final = 0xF0
-_DUP, _RETAIN = 0x08, 0x01
+_DUP, _QOS_2, _RETAIN = 0x08, 0x04, 0x01
 _NUMBER: Final = Struct(">H")
 _PUBACK: Final = Struct(">BBH")
 
@@ -35,6 +35,10 @@ _TEXT_LIMIT_BYTES: Final = 0xFFFF
 
 class Malformed(Exception):
     """Bytes that are no packet of MQTT."""
+
+
+class Unasked(Malformed):
+    """A packet of MQTT that farm has given no reason for."""
 
 
 class Extras:
@@ -144,7 +148,7 @@ def kind_of(first: int) -> int:
 
 
 def read_publish(first: int, body: bytes, *, five: bool) -> Arrival:
-    """A PUBLISH. Raises: Malformed."""
+    """A PUBLISH. Raises: Malformed, Unasked."""
     try:
         start = 2 + int(_NUMBER.unpack_from(body)[0])
         topic = body[2:start].decode(errors="replace")
@@ -164,7 +168,11 @@ def read_publish(first: int, body: bytes, *, five: bool) -> Arrival:
                 start += length
     except (IndexError, error) as short:
         raise Malformed("a PUBLISH that ends early") from short
-    if start > len(body) or (first & 0x06) > 0x02:
+    if first & 0x06 == _QOS_2:
+        raise Unasked(
+            "it sends QoS 2, which farm never asked for: end the session that another program has left with its id"
+        )
+    if start > len(body) or first & _QOS_2:
         raise Malformed("a PUBLISH that makes no sense")
     return Arrival(topic, body[start:], mid, first, extras)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from farm.message import Message
 from farm.testing.rig import eventually, home_of, numbered, payloads
 from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, held_by, spec_of
 from tests.contract.mqtt_rig import KEPT
-from tests.servers import Mosquitto
+from tests.servers import Mosquitto, program
 
 MakeServer = Callable[[str], Mosquitto]
 
@@ -97,6 +98,18 @@ async def test_what_another_life_subscribed_to_with_our_numbers_reaches_no_trigg
         await eventually(lambda: b"mark" in payloads(only), "the mark")
         assert {each.message.subject for each in only} == {"b.x"}
         ends.broker.settle(only)
+
+
+async def test_a_session_that_another_program_has_left_with_qos_2_is_told(make_server: MakeServer, home: Home) -> None:
+    server = make_server("")
+    at = ["-p", str(server.port), "-V", "mqttv5", "-q", "2", "-t"]
+    subscribe = [str(program("mosquitto_sub")), "-i", "one", "-c", "-x", "600", "-E", *at, "theirs/#"]
+    publish = [str(program("mosquitto_pub")), *at, "theirs/x", "-m", "2"]
+    for command in (subscribe, publish):
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    async with broker_of(spec_of(server.port, client_id="one"), home, up=False) as ends:
+        fault = "it sends QoS 2, which farm never asked for: end the session that another program has left with its id"
+        await eventually(lambda: ends.broker.fault.endswith(fault), "to be told")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
