@@ -80,6 +80,26 @@ def test_what_is_done_with_makes_room_for_as_much() -> None:
     assert gate.granted() == 100
 
 
+def test_a_trigger_that_holds_its_part_is_granted_no_more_than_that() -> None:
+    gate = Gate(9000)
+    gate.granted()
+    gate.arrive(1)
+    gate.intake.take()
+    gate.intake.resume([gate.triggers[0]], "whatever it was")
+    gate.intake.grant()
+    assert gate.granted() == 0
+    gate.close(1)
+    assert gate.granted() == 1
+
+
+def test_a_trigger_that_may_go_on_asks_for_the_turn_in_which_it_does() -> None:
+    gate = Gate(1)
+    gate.intake.pause(gate.triggers, "set aside")
+    assert gate.wanted == 0
+    gate.intake.resume(gate.triggers, "set aside")
+    assert gate.wanted == 1
+
+
 def test_heavy_messages_are_granted_by_their_weight() -> None:
     gate = Gate(1)
     assert gate.granted() == 1024
