@@ -19,6 +19,7 @@ from farm.spec import BrokerSpec, FarmSpec, ServerSpec, TriggerSpec
 
 ID_FILE: Final = "id"
 ID_BYTES: Final = 6  # 12 hex digits
+CLOSE_S: Final = 4.0  # a broker gives its server 2 s
 REASONS_LIMIT: Final = 64  # that are remembered of one broker; a server may have new words each time
 
 
@@ -68,11 +69,20 @@ def _absence(broker: Broker, at: str) -> Problem:
 
 
 async def close_brokers(brokers: Mapping[str, Broker]) -> None:
-    """Close all at once; what becomes of them is said to nobody any more."""
+    """Close all at once; what becomes of them is said to nobody any more. One that fails or hangs stops no other."""
     async with asyncio.TaskGroup() as group:
         for broker in brokers.values():
             broker.on_change = None
-            group.create_task(broker.close())
+            group.create_task(_close(broker))
+
+
+async def _close(broker: Broker) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await broker.close()
+    except Exception as error:  # noqa: BLE001 - the class may be of another package
+        why = f"nothing for {CLOSE_S:g} s" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+        log.get().error("a broker did not close in order", broker=broker.name, why=why)
 
 
 def farm_id(state: Path) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,6 +146,29 @@ async def test_a_later_life_of_ingest_waits_for_what_is_required(tmp_path: Path)
     brokers = opened(tmp_path, spec_of(required=True))
     await start_brokers(brokers, spec_of(required=True), first=False)
     await close_brokers(brokers)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_broker_that_does_not_close_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    said: list[tuple[object, object]] = []
+    teller = SimpleNamespace(error=lambda _, *, broker, why: said.append((broker, why)))
+    monkeypatch.setattr(live.log, "get", lambda: teller)
+    monkeypatch.setattr(live, "CLOSE_S", 0.05)
+    bad, good = opened(tmp_path, spec_of())["r"], opened(tmp_path, spec_of())["r"]
+
+    async def never() -> None:
+        if hangs:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        raise RuntimeError("no way out")
+
+    monkeypatch.setattr(bad, "close", never)
+    await close_brokers({"bad": bad, "good": good})
+    assert isinstance(good, AwayBroker)
+    assert good.closed
+    assert said == [(bad.name, "nothing for 0.05 s" if hangs else "RuntimeError: no way out")]
 
 
 def test_a_farm_keeps_its_id(tmp_path: Path) -> None:
