@@ -85,6 +85,7 @@ class Lane:
         self._asked: set[str] = set()  # on this connection
         self._fresh: set[str] = set()  # on this connection, and never before
         self._open: dict[int, str] = {}  # number of a SUBSCRIBE that is not answered -> filter
+        self._ending: dict[int, str] = {}  # number of an UNSUBSCRIBE that is not answered -> filter
         self._refused: dict[str, str] = {}
         self._tried: Final = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
@@ -175,6 +176,12 @@ class Lane:
                 self._refused.pop(topic_filter, None)
         self._look()
 
+    def unsubscribed(self, number: int) -> None:
+        """The answer to an UNSUBSCRIBE: the server has it no longer."""
+        topic_filter = self._ending.pop(number, None)
+        if topic_filter is not None and self._plan.kept.pop(topic_filter, None) is not None:
+            self._plan.keep()
+
     def _shortcoming(self) -> str:
         """What a server of MQTT 5 has said that it cannot do and that we cannot do without."""
         greeting = self.greeting
@@ -199,14 +206,13 @@ class Lane:
             changed |= kept.get(topic_filter) != identifier
             kept[topic_filter] = identifier
             self._asked.add(topic_filter)
+            self._ending = {number: each for number, each in self._ending.items() if each != topic_filter}
             self._open[link.subscribe(topic_filter, Wish(self._plan.qos, identifier, fresh))] = topic_filter
             self._asked_s = asyncio.get_running_loop().time()
-        for topic_filter in [each for each in kept if each not in self._wanted and each not in self._spared]:
-            link.unsubscribe(topic_filter)
-            del kept[topic_filter]
+        for topic_filter in kept.keys() - self._wanted.keys() - self._spared - set(self._ending.values()):
+            self._ending[link.unsubscribe(topic_filter)] = topic_filter
             self._asked.discard(topic_filter)
             self._refused.pop(topic_filter, None)
-            changed = True
         if changed:
             self._plan.keep()
 
@@ -286,6 +292,7 @@ class Lane:
         self._asked.clear()
         self._fresh.clear()
         self._open.clear()
+        self._ending.clear()
         self._refused.clear()
 
     def _became(self, state: BrokerState, fault: str) -> None:

@@ -73,6 +73,10 @@ class LinkEnds(Protocol):
         """The answer to a `subscribe`: below 128 the quality of service, else no."""
         ...
 
+    def unsubscribed(self, number: int) -> None:
+        """The answer to an `unsubscribe`."""
+        ...
+
 
 class NoEnds:
     """Nobody hears of it."""
@@ -88,6 +92,9 @@ class NoEnds:
 
     def subscribed(self, number: int, reason: int, text: str) -> None:
         """Nothing was subscribed to."""
+
+    def unsubscribed(self, number: int) -> None:
+        """Nor was its end asked for."""
 
 
 class Link(asyncio.Protocol):
@@ -113,6 +120,7 @@ class Link(asyncio.Protocol):
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
+        self._client.on_unsubscribe = self._on_unsubscribe
         self._client.on_socket_register_write = self._on_register_write
 
     @property
@@ -154,9 +162,9 @@ class Link(asyncio.Protocol):
         """Subscribe; the number that the answer has."""
         return subscribe(self._client, topic_filter, wish)
 
-    def unsubscribe(self, topic_filter: str) -> None:
-        """Get no more of it."""
-        self._client.unsubscribe(topic_filter)
+    def unsubscribe(self, topic_filter: str) -> int:
+        """Get no more of it; the number that the answer has."""
+        return self._client.unsubscribe(topic_filter)[1] or 0
 
     def tick(self) -> None:
         """Let paho look at its clock: ask whether the server is there, and see that it did not answer."""
@@ -276,6 +284,9 @@ class Link(asyncio.Protocol):
     ) -> None:
         for reason in reasons:
             self._ends.subscribed(number, reason.value, said_of(reason, properties))
+
+    def _on_unsubscribe(self, _: object, __: object, number: int, *___: object) -> None:
+        self._ends.unsubscribed(number)
 
     def _on_register_write(self, *_: object) -> None:
         if not self._flushing:

@@ -11,7 +11,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from farm.broker import Home
+from farm.broker import Delivery, Home
 from farm.brokers.mqtt import MqttBroker
 from farm.brokers.options.mqtt import WillSpec
 from farm.message import Message
@@ -205,6 +205,28 @@ async def test_what_an_earlier_life_subscribed_to_is_ended_and_keeps_nobody_wait
             for n in range(20):
                 await client.send("old/q", b"%d" % n)
             await eventually(lambda: len(payloads(came)) == 20, "all of them")
+
+
+async def test_what_a_server_was_not_there_to_end_is_ended_later(
+    server: Mosquitto, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.brokers.mqtt.TIDY_S", 0.5)
+    async with broker_of(spec_of(server.port), home) as ends:
+        ends.broker.settle(await heard_by(ends, "old.*", "old.a"))
+    async with broker_of(spec_of(server.port), home) as ends:
+        ends.broker.settle(await heard_by(ends, "new.*", "new.a"))
+        server.pause()
+        await eventually(lambda: vars(ends.broker)["_tidying"] is None, "the end of what is old to be asked for")
+        assert "old" in record_of(home)
+        server.kill()
+        server.start()
+        await eventually(lambda: "old" not in record_of(home), "the file without it")
+
+
+async def heard_by(ends: Ends, topic: str, subject: str) -> list[Delivery]:
+    came = ends.trigger(0, topic, granted=1000)
+    await ends.ready(subject, came)
+    return came
 
 
 def record_of(home: Home) -> str:
