@@ -106,6 +106,14 @@ class TestConsumers:
         assert max(parts) <= redis_groups.CLAIMS_LIMIT
         assert {one.deliveries for one in came} == {3}
 
+    async def test_what_is_given_back_is_free_at_once(self, server: RedisServer, home: Home) -> None:
+        ends = await Ends(streams(home, server.port, claim_after_s=3600.0)).start()
+        came = await holding(ends, 1)
+        ends.broker.release(list(came))
+        await eventually(lambda: len(came) == 2, "it to come again, an hour before a lease would end")
+        assert came[1].deliveries == 2
+        await ends.broker.close()
+
     async def test_an_entry_that_is_worked_on_is_not_claimed(self, ends: Ends, client: Any) -> None:
         came = await subscribed(ends)
         await ends.publish(*numbered(1))
@@ -170,4 +178,19 @@ async def test_an_outage_changes_nothing_for_what_is_in_hand(ends: Ends, server:
     await eventually(lambda: b"mark" in payloads(came), "the mark")
     assert len(came) == 11, "what we had in hand did not come again"
     ends.broker.settle(came[5:])
+    await eventually(lambda: plain(server.port).xlen(STREAM) == 0, "everything to be settled")
+
+
+async def test_what_was_settled_and_not_confirmed_is_told_to_the_next_life_of_the_server(
+    ends: Ends, server: RedisServer
+) -> None:
+    came = await holding(ends, 10)
+    reading = cast("Any", ends.broker)._groups.readings[0]
+    server.pause()
+    ends.broker.settle(list(came))
+    await eventually(lambda: not reading.unsent, "it to be sent")
+    server.kill()
+    await eventually(lambda: ends.broker.state == "down", "the broker to see it")
+    server.start()
+    await eventually(lambda: ends.broker.state == "up", "the broker to be up again")
     await eventually(lambda: plain(server.port).xlen(STREAM) == 0, "everything to be settled")
