@@ -78,7 +78,7 @@ class Component:
         try:
             instance = self._instances.take()
         except wasmtime.WasmtimeError as error:
-            return traps.classify(error)
+            return traps.classify(error, self.spec)
         arguments = self._arguments(invoke, self.spec.payload)
         try:
             value = self._codec.call(instance.target, arguments)
@@ -105,7 +105,7 @@ class Component:
             fault, host.fault = host.fault, None
             if fault is not None:
                 raise Internal(f"component {self.spec.name}: a host function failed") from fault
-        return traps.classify(error, memory_full=grown_bytes > traps.FULL_SHARE * self.spec.memory_bytes)
+        return traps.classify(error, self.spec, grown_bytes > traps.FULL_SHARE * self.spec.memory_bytes)
 
     def _define(self, engine: Engine, compiled: wt.Component) -> list[HostFunction]:
         hosts: list[HostFunction] = []

@@ -31,7 +31,7 @@ def hostile(wasm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gu
 @pytest.mark.parametrize(
     ("does", "kind", "text"),
     [
-        ("spin", "timeout", "the deadline passed"),
+        ("spin", "timeout", "the deadline of 1500ms passed"),
         ("recurse", "guest_error", "RecursionError: maximum recursion depth exceeded"),
         ("hog", "memory", "MemoryError"),
         ("leave", "trap", "the guest called exit("),

@@ -20,7 +20,7 @@ from tests.workers.farmhand import guest, guest_of
         ("exit", "trap", "the guest called exit(1)"),
         ("start-trap", "trap", "wasm `unreachable` instruction executed in guest-m!never"),
         ("bad-pointer", "trap", "an answer that lies outside the guest's memory"),
-        ("grow", "memory", "the memory limit was reached"),
+        ("grow", "memory", "the memory limit of 128MiB was reached"),
         ("start-large", "memory", "the component starts with more memory than its limit"),
         ("start-table", "memory", "the component starts with larger tables than the limit"),
         ("bad-text", "output", "a text that is not UTF-8"),
@@ -64,7 +64,7 @@ def test_a_guest_that_never_ends_is_stopped_at_its_deadline(name: str, tmp_path:
     with guest(name, tmp_path, deadline_s=0.1) as hostile:
         for _ in range(2):
             failure = hostile.fails()
-            assert (failure.kind, failure.text) == ("timeout", "the deadline passed")
+            assert (failure.kind, failure.text) == ("timeout", "the deadline of 100ms passed")
 
 
 def test_each_call_has_a_deadline_of_its_own(tmp_path: Path) -> None:
