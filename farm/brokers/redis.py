@@ -29,7 +29,7 @@ from farm.brokers.redis_connection import Connection
 from farm.brokers.redis_entries import words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_life import Life
-from farm.brokers.redis_publisher import Answer, Publisher
+from farm.brokers.redis_publisher import Answer, Publisher, set_apart
 from farm.brokers.redis_scripts import CAST_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber
 from farm.message import Ids, Message
@@ -162,6 +162,11 @@ class RedisBroker(Broker):
         if life is None:
             done([self._publisher.away()] * len(messages))
             return
+        if unmade := self._groups.unmade:
+            messages, done = set_apart(messages, lambda each: unmade.get(each.subject), done)
+            if not messages:
+                done([])
+                return
 
         def answered(answers: list[Answer]) -> None:
             of = self._matches.of

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -32,6 +32,7 @@ from farm.brokers.redis_scripts import (
     RELEASED,
     TAKE_DIGEST,
 )
+from farm.errors import BrokerUnavailable, Problem
 
 BLOCK_MS: Final = 1000
 SCAN_S: Final = 1.0
@@ -67,6 +68,7 @@ class Groups:
           hindered: hears what keeps a trigger from its messages while the server is there; nothing: all may read.
         """
         self.readings: Final[dict[int, Reading]] = {}
+        self.unmade: Mapping[str, BrokerUnavailable] = {}  # by topic: its reader could not be made: nothing would keep
         self._consumer: Consumer | None = None
         self._broker: Final = broker
         self._counters: Final = counters
@@ -138,6 +140,7 @@ class Groups:
     def begin(self, life: Life) -> None:
         """The server is there."""
         self._life = life
+        self.unmade = {}
         for reading in self.readings.values():
             reading.hindrance = ""
             if not reading.held:
@@ -153,7 +156,7 @@ class Groups:
             except ServerFault as fault:
                 if fault.code in ENDING:
                     raise
-                # Its reader meets the same, and says so.
+                self._hinder(reading, told(fault))
 
     def lost(self) -> None:
         """The server is gone. What it has not confirmed it will be told again."""
@@ -172,6 +175,8 @@ class Groups:
             text = "a stream was gone from the server, with what was in it, and is made again"
             log.get().warning(text, broker=self._broker, key=reading.key, after=reading.last.decode())
         reading.known = True
+        if self.unmade:
+            self._note_unmade()
 
     def _close(self, deliveries: Iterable[Delivery], *, done: bool) -> None:
         for delivery in deliveries:
@@ -366,9 +371,18 @@ class Groups:
         """A trigger that hears nothing is no small matter, and nor is it that it hears again."""
         if reading.hindrance != why:
             reading.hindrance = why
+            self._note_unmade()
             deaf = [each for each in self.readings.values() if each.hindrance]
             more = f" (and {len(deaf) - 1} more)" if len(deaf) > 1 else ""
             self._hindered(f"cannot read {deaf[0].key}: {deaf[0].hindrance}{more}" if deaf else "")
+
+    def _note_unmade(self) -> None:
+        what = f"broker {self._broker!r} has no place for this subject yet"
+        self.unmade = {
+            each.topic: BrokerUnavailable(Problem(what, why=each.hindrance))
+            for each in self.readings.values()
+            if each.hindrance and not each.known
+        }
 
     def _complain(self, reading: Reading, why: str) -> None:
         """Say once what is wrong with a stream, if that does not keep its trigger from reading too."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
+from farm.broker import Refused
 from farm.brokers.redis_connection import Connection
 from farm.brokers.redis_life import ENDING, Life
 from farm.brokers.redis_link import LinkFault, ServerFault, Word
@@ -21,8 +22,28 @@ PART_BYTES: Final = 1 << 20
 AHEAD: Final = 2  # scripts that the server has before others wait for its reply
 _FORBIDDEN: Final = "The user executing the script can't"  # what Redis 7.0 has for NOPERM within a script
 
+Refusal = BrokerError | InputError
 Answer = int | BrokerError | InputError  # what the script says of one, or why not
 OnAnswers = Callable[[list[Answer]], None]
+
+
+What = TypeVar("What")
+Result = TypeVar("Result")
+
+
+def set_apart(
+    items: Sequence[What],
+    refusal_of: Callable[[What], Refused | None],
+    done: Callable[[Sequence[Result | Refused]], None],
+) -> tuple[Sequence[What], Callable[[Sequence[Result | Refused]], None]]:
+    """Those that are not refused, and who is to hear what became of them; `done` hears of all, in order."""
+    refused = {place: why for place, item in enumerate(items) if (why := refusal_of(item)) is not None}
+
+    def merged(results: Sequence[Result | Refused]) -> None:
+        following = iter(results)
+        done([refused[place] if place in refused else next(following) for place in range(len(items))])
+
+    return [item for place, item in enumerate(items) if place not in refused], merged
 
 
 class Ask:

@@ -33,7 +33,7 @@ from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
 from farm.brokers.redis_groups import GroupOptions, Groups
 from farm.brokers.redis_inlets import Inlets
 from farm.brokers.redis_life import Life
-from farm.brokers.redis_publisher import Answer, Part, Publisher
+from farm.brokers.redis_publisher import Answer, Part, Publisher, set_apart
 from farm.brokers.redis_scripts import RUN_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber
 from farm.message import Message
@@ -166,6 +166,11 @@ class RedisStreamsBroker(Broker):
         if life is None:
             done([self._publisher.away()] * len(messages))
             return
+        if unmade := self._groups.unmade:
+            messages, done = set_apart(messages, lambda each: unmade.get(each.subject), done)
+            if not messages:
+                done([])
+                return
 
         def answered(answers: list[Answer]) -> None:
             self._note_mute(answers)
@@ -185,6 +190,13 @@ class RedisStreamsBroker(Broker):
         if life is None or not commits:
             done([self._publisher.away() for _ in commits])
             return
+        if unmade := self._groups.unmade:
+            commits, done = set_apart(
+                commits, lambda each: next((unmade[o.subject] for o in each.outputs if o.subject in unmade), None), done
+            )
+            if not commits:
+                done([])
+                return
         if life.cluster:
             self._commit_apart(commits, done)
             return

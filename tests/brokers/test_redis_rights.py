@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from farm.broker import Broker, Home, Published
-from farm.errors import NotPermitted
+from farm.broker import Broker, Commit, Home, Published
+from farm.errors import BrokerUnavailable, NotPermitted
 from farm.message import Message
 from farm.spec import Secret
 from farm.testing.rig import Ends, eventually, payloads
@@ -112,6 +112,49 @@ async def test_listeners_that_may_not_be_told_keep_nothing_from_triggers(enter: 
         await eventually(lambda: payloads(came) == [b"1", b"2", b"3"], "what others put there")
     assert [line["error"] for line in logs] == ["this user may not publish to them"]
     listener.close()
+    await ends.broker.close()
+
+
+@pytest.mark.parametrize(("make", "kind"), [(streams, "stream"), (pubsub, "queue")])
+async def test_nothing_is_taken_for_a_reader_that_could_not_be_made(
+    server: RedisServer, home: Home, client: Any, make: Make, kind: str
+) -> None:
+    client.config_set("min-replicas-to-write", "1")
+    ends = Ends(make(home, server.port))
+    came = ends.trigger(0, "a.b", granted=1000, group="g")
+    await ends.broker.start()
+    assert ends.broker.state == "down"
+    free = Message("2", "free", b"")
+    answers = await ends.publish(free, Message("1", "a.b", b"x"), free)
+    assert [type(answer) for answer in answers] == [Published, BrokerUnavailable, Published]
+    assert str(answers[1]) == (
+        "broker 'under-test' has no place for this subject yet: NOREPLICAS Not enough good replicas to write"
+    )
+    assert [type(answer) for answer in await ends.publish(Message("1", "a.b", b"x"))] == [BrokerUnavailable]
+    client.config_set("min-replicas-to-write", "0")
+    await ends.ready("a.b", came)
+    assert ends.broker.state == "up"
+    assert client.keys(f"farm:{{a.b}}:{kind}:*")
+    await ends.broker.close()
+
+
+async def test_an_output_waits_for_a_reader_that_could_not_be_made(
+    server: RedisServer, home: Home, client: Any
+) -> None:
+    ends = await Ends(streams(home, server.port)).start()
+    came = ends.trigger(0, "a.b", granted=1000)
+    await ends.ready("a.b", came)
+    client.set("farm:{out}:stream:farm-0-1-out", "a string")
+    ends.trigger(1, "out", granted=1000)
+    await eventually(lambda: ends.broker.state == "down", "the broker to say it")
+    await ends.publish(Message("1", "a.b", b"1"), Message("2", "a.b", b"2"))
+    await eventually(lambda: payloads(came) == [b"1", b"2"], "the sources")
+    commits = [Commit(one, (Message("x", to, b""),)) for one, to in zip(came[-2:], ("out", "free"), strict=True)]
+    answers: list[object] = []
+    ends.broker.commit(commits, answers.extend)
+    await eventually(lambda: len(answers) == 2, "the answers")
+    assert isinstance(answers[0], BrokerUnavailable)
+    assert answers[1] is None
     await ends.broker.close()
 
 
