@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from farm.control.admin import CLIENTS_LIMIT, QUESTION_LIMIT_BYTES, Admin
+from farm.wire import admin as wire
 from farm.wire.admin import FamilyStatus
 
 STATUS = FamilyStatus("example", "ready", 7, [], {}, {})
@@ -67,6 +71,31 @@ def test_status_is_answered_as_often_as_it_is_asked(server: Server) -> None:
         for _ in range(3):
             assert msgspec.json.decode(server.ask(end, b'{"ask":"status"}\n'), type=FamilyStatus) == STATUS
     assert server.downs == 0
+
+
+class Peer:
+    """A connection whose other end is a process of this user."""
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+
+    def getsockopt(self, *_: int) -> bytes:
+        return struct.pack("3i", 4711, self.uid, 0)
+
+
+@pytest.mark.parametrize(("uid", "answer"), [(os.getuid(), b"{"), (0, b"{"), (os.getuid() + 12345, b"")])
+def test_only_our_own_user_and_root_are_answered(
+    server: Server, monkeypatch: pytest.MonkeyPatch, uid: int, answer: bytes
+) -> None:
+    permitted: Any = wire.permitted
+    monkeypatch.setattr(wire, "permitted", lambda _: permitted(Peer(uid)))
+    with server.client() as end:
+        end.sendall(b'{"ask":"status"}\n')
+        server.turn()
+        with contextlib.suppress(ConnectionResetError):  # closed with the question unread
+            assert end.recv(1) == answer
+            return
+        assert answer == b""
 
 
 def test_down_is_passed_on_and_answered(server: Server) -> None:
