@@ -162,7 +162,7 @@ async def test_a_farm_that_ends_takes_nothing_more(server: NatsServer, tmp_path:
 async def test_a_settling_that_was_not_confirmed_is_repeated(
     server: NatsServer, client: Client, tmp_path: Path
 ) -> None:
-    async with running(server, tmp_path) as ends:
+    async with running(server, tmp_path, ack_wait_s=3600.0) as ends:
         came = await holding(ends, 10)
         server.kill()
         await eventually(lambda: ends.broker.state == "down", "the broker to see it")
