@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from farm.backoff import Backoff
 from farm.broker import BrokerState, Home
+from farm.brokers.faults import NO_ANSWER, words_of
 from farm.brokers.options.redis import Place, RedisServerSpec, place_of, sentinel_of
 from farm.brokers.redis_cluster import Cluster, Ranges
 from farm.brokers.redis_life import REPLICA, Features, Life, User, told
@@ -110,7 +111,7 @@ class Connection:
             if life.over.done() or not begun.done():
                 begun.cancel()
                 await asyncio.gather(begun, return_exceptions=True)  # whatever it was, the life is over
-                return life.over.result() if life.over.done() else "no answer"
+                return life.over.result() if life.over.done() else NO_ANSWER
             begun.result()
             self.life, self.fault = life, ""
             self._say()
@@ -190,9 +191,9 @@ class Connection:
         except BaseException as error:
             await link.close()
             if isinstance(error, TimeoutError):
-                raise LinkFault("no answer") from error
-            if isinstance(error, LinkFault) and tls is None and not address.path:
-                raise LinkFault(f"{error} (perhaps it speaks TLS alone: rediss://)") from error
+                raise LinkFault(f"{NO_ANSWER}: perhaps it is no Redis server") from error
+            if isinstance(error, LinkFault) and not link.answered and tls is None and not address.path:
+                raise LinkFault(f"{error} without an answer: perhaps it wants TLS (rediss://)") from error
             raise
         return link
 
@@ -239,7 +240,7 @@ def tls_context(place: Place, spec: TlsSpec | None) -> ssl.SSLContext:
             doing = certificate
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise LinkFault(f"cannot use {doing}: {getattr(error, 'strerror', None) or error}") from error
+        raise LinkFault(f"cannot use {doing}: {words_of(error)}") from error
     if options.get("ssl_check_hostname", "").lower() in ("false", "0", "no"):
         context.check_hostname = False
     if options.get("ssl_cert_reqs", "").lower() == "none":

@@ -22,8 +22,8 @@ SLOTS: Final = 16384
 ENDING: Final = ("NOSCRIPT", "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "WRONGPASS")
 REPLICA: Final = "it is a replica: nothing can be written to it"
 _REFUSALS: Final = {  # what people are told instead of the server's own words
-    "WRONGPASS": "wrong user or password",
-    "NOAUTH": "it wants a password",
+    "WRONGPASS": "it refuses: wrong username or password",
+    "NOAUTH": "it refuses: username and password are missing",
     "NOPERM": "this user may not do what farm needs",
     "LOADING": "it is still loading its data",
     "DENIED": "it is in protected mode, and lets in nobody from elsewhere",

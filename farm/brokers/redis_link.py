@@ -20,7 +20,7 @@ from typing import Final, cast
 
 import hiredis
 
-from farm.brokers.faults import CLOSED, words_of
+from farm.brokers.faults import CLOSED, NO_ANSWER, NO_TLS, words_of
 
 ANSWER_S: Final = 4.0  # what waits for an answer hears of it within 5 s
 CONNECT_S: Final = 4.0
@@ -73,7 +73,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[OnReply, float]] = deque()  # who asked, and until when it is patient
         self._out: list[bytes] = []
-        self._heard_s = time.monotonic()
+        self._made_s = self._heard_s = time.monotonic()
         self._pinged_s: float | None = None  # where replies go to `told`: since when a PONG is owed
         self._lost = asyncio.Event()
         self._why = ""  # once it is over
@@ -82,6 +82,11 @@ class Link(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether every command has its answer."""
         return not self._waiting
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was ever heard of the server."""
+        return self._heard_s != self._made_s
 
     @property
     def full(self) -> bool:
@@ -131,12 +136,12 @@ class Link(asyncio.Protocol):
         if self.told is None:
             if self._waiting:
                 if now_s > self._waiting[0][1]:
-                    self.fail("no answer: it is silent")
+                    self.fail(f"{NO_ANSWER}: it is silent")
             elif now_s - self._heard_s > PING_S:
                 self.send(("PING",), _forget)
         elif self._pinged_s is not None and self._heard_s < self._pinged_s:
             if now_s - self._pinged_s > ANSWER_S:
-                self.fail("no answer: it is silent")
+                self.fail(f"{NO_ANSWER}: it is silent")
         elif now_s - self._heard_s > PING_S:
             self._pinged_s = now_s
             self.tell(("PING",))
@@ -222,7 +227,7 @@ async def open_link(address: Address, tls: ssl.SSLContext | None, ended: Callabl
                     lambda: Link(address, ended), address.host, address.port, ssl=tls, server_hostname=name
                 )
     except TimeoutError as error:
-        raise LinkFault("no answer to TLS: perhaps it speaks none" if tls else "no answer") from error
+        raise LinkFault(f"{NO_ANSWER}: perhaps {NO_TLS}" if tls else NO_ANSWER) from error
     except (OSError, ssl.SSLError) as error:  # the second is one of the first, but for uvloop's own
         raise LinkFault(words_of(error)) from error
     return link

@@ -111,7 +111,7 @@ class Publisher:
 
     def away(self) -> BrokerUnavailable:
         """The answer while there is no server."""
-        return BrokerUnavailable(Problem(f"broker {self._broker!r} is not connected", why=self._connection.fault))
+        return BrokerUnavailable(Problem(f"broker {self._broker!r} is down", why=self._connection.fault))
 
     def begin(self, count: int, on_answers: OnAnswers) -> Ask:
         """So many messages follow, at least one. `on_answers` gets an answer for each."""

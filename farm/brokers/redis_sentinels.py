@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, cast
 
+from farm.brokers.faults import NO_ANSWER
 from farm.brokers.redis_life import Life, told
 from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault, together
 from farm.errors import FarmError
@@ -60,7 +61,7 @@ class Sentinels:
                 async with asyncio.timeout(ANSWER_S):
                     found = await self._ask_once(address)
             except TimeoutError:
-                why = "no answer"
+                why = NO_ANSWER
             except LinkFault as fault:
                 why = str(fault)
             except ServerFault as fault:

@@ -92,12 +92,12 @@ class TestTls:
 
     async def test_no_tls_where_there_must_be_is_guessed(self, home: Home, port: int) -> None:
         fault = await fault_of(streams(home, port))
-        assert fault.endswith("(perhaps it speaks TLS alone: rediss://)")
+        assert fault.endswith(" without an answer: perhaps it wants TLS (rediss://)")
 
     async def test_a_file_that_is_not_there_is_named(self, home: Home, port: int, tmp_path: Path) -> None:
         tls = TlsSpec(ca=tmp_path / "none.pem")
         fault = await fault_of(streams(home, port, url=f"rediss://127.0.0.1:{port}", tls=tls))
-        assert fault == f"cannot use {tmp_path / 'none.pem'}: No such file or directory"
+        assert fault == f"cannot use {tmp_path / 'none.pem'}: no such file or directory"
 
     async def test_a_server_that_wants_a_certificate_is_shown_ours(
         self, home: Home, files: Certificates, tmp_path: Path
@@ -140,7 +140,7 @@ class TestWho:
         admin.acl_setuser("shop", enabled=True, passwords=["+second-secret"], keys=["*"], commands=["+@all"])
         broker = streams(home, server.port, **self.keys(password))
         await broker.start()
-        assert broker.fault == f"redis://127.0.0.1:{server.port}: wrong user or password"
+        assert broker.fault == f"redis://127.0.0.1:{server.port}: it refuses: wrong username or password"
         await asyncio.to_thread(password.write_text, "second-secret")
         await eventually(lambda: broker.state == "up", "the broker to be let in")
         await broker.close()
@@ -229,7 +229,7 @@ class TestSilence:
         server.pause()
         await eventually(lambda: ends.broker.state == "down", "the silence to be noticed")
         assert ends.broker.fault.endswith("no answer: it is silent")
-        await eventually(lambda: ends.broker.fault.endswith(": no answer"), "another try")
+        await eventually(lambda: ends.broker.fault.endswith(": no answer: perhaps it is no Redis server"), "another try")
         server.go_on()
         await eventually(lambda: ends.broker.state == "up", "the server to be there again")
         await ends.broker.close()
@@ -245,7 +245,7 @@ class TestWords:
         ("said", "told"),
         [
             (b"-LOADING Redis is loading the dataset in memory\r\n", "it is still loading its data"),
-            (b"-NOAUTH Authentication required.\r\n", "it wants a password"),
+            (b"-NOAUTH Authentication required.\r\n", "it refuses: username and password are missing"),
             (b"-DENIED Redis is running in protected mode because ...\r\n", "it is in protected mode"),
         ],
     )

@@ -155,8 +155,10 @@ class TestPasswords:
 
     async def test_a_wrong_one_is_said(self, home: Home, where: dict[str, Any], tmp_path: Path) -> None:
         fault = await fault_of(streams(home, 0, sentinel_password=Secret(file=tmp_path / "of-the-server"), **where))
-        assert fault.endswith(": wrong user or password")
-        assert (await fault_of(streams(home, 0, **where))).endswith(": wrong user or password (sentinel_password)")
+        assert fault.endswith(": it refuses: wrong username or password")
+        assert (await fault_of(streams(home, 0, **where))).endswith(
+            ": it refuses: wrong username or password (sentinel_password)"
+        )
 
     async def test_that_of_the_server_is_tried_where_there_is_no_other(
         self, home: Home, where: dict[str, Any], server: RedisServer, tmp_path: Path
