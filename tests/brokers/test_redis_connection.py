@@ -229,7 +229,9 @@ class TestSilence:
         server.pause()
         await eventually(lambda: ends.broker.state == "down", "the silence to be noticed")
         assert ends.broker.fault.endswith("no answer: it is silent")
-        await eventually(lambda: ends.broker.fault.endswith(": no answer: perhaps it is no Redis server"), "another try")
+        await eventually(
+            lambda: ends.broker.fault.endswith(": no answer: perhaps it is no Redis server"), "another try"
+        )
         server.go_on()
         await eventually(lambda: ends.broker.state == "up", "the server to be there again")
         await ends.broker.close()

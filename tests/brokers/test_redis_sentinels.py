@@ -77,7 +77,10 @@ async def test_the_server_is_followed_when_it_is_another(make: Make, home: Home,
 
 
 async def test_nothing_is_confirmed_that_a_failover_loses(home: Home, house: House) -> None:
-    plain(house.master.port).xgroup_create("out", "readers", "$", mkstream=True)
+    master = plain(house.master.port)
+    master.xgroup_create("out", "readers", "$", mkstream=True)
+    # A replica is sent nothing until it has acknowledged the snapshot, up to a second after it shows as online.
+    assert await asyncio.to_thread(master.wait, 1, 10_000) == 1
     ends = await Ends(streams(home, 0, url="redis://by-sentinel", **house.where)).start()
     confirmed: set[bytes] = set()
     number = 0
