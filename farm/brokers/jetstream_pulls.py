@@ -24,6 +24,7 @@ PULLS_LIMIT: Final = 8  # at once: with what is held, 128 MiB and a message at m
 NS: Final = 1_000_000_000
 TOO_LARGE: Final = "message size exceeds"  # in the text of a pull's end
 COMPLETED: Final = "batch completed"
+SHUTDOWN: Final = "server shutdown"  # its connection ends too; until then it denies consumers that it has kept
 ENDED: Final = (404, 408)  # nothing is there; its time is over
 UNFILLED: Final = "nats-pending-messages"
 UNFILLED_BYTES: Final = "nats-pending-bytes"
@@ -82,7 +83,7 @@ class Pulls:
         consumer does nothing of the kind now: it is gone, it moves, or somebody has changed what it allows.
         """
         said = text.lower()
-        return code in ENDED or said.startswith((TOO_LARGE, COMPLETED))
+        return code in ENDED or said.startswith((TOO_LARGE, COMPLETED, SHUTDOWN))
 
     def ended(self, number: str, head: bytes, text: str) -> None:
         """The server says that a pull is over. head: its headers; text: that of its status."""

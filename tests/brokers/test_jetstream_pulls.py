@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from farm.brokers.jetstream_pulls import BATCH_LIMIT, BATCH_LIMIT_BYTES, GRACE_S, PULL_S, PULLS_LIMIT, Pulls
 
 
@@ -98,3 +100,21 @@ def test_when_the_connection_is_lost_so_is_all_that_was_asked_for() -> None:
     assert counts(pulls, 100) == [100]
     pulls.forget()
     assert counts(pulls, 100) == [100]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "is_end"),
+    [
+        (404, "No Messages", True),
+        (408, "Request Timeout", True),
+        (409, "Message Size Exceeds MaxBytes", True),
+        (409, "Batch Completed", True),
+        (409, "Server Shutdown", True),  # a look at the consumer would find none, and make one that begins too late
+        (409, "Consumer Deleted", False),
+        (409, "Leadership Change", False),
+        (409, "Exceeded MaxRequestBatch of 10", False),
+        (503, "", False),
+    ],
+)
+def test_what_a_status_says_of_the_consumer(code: int, text: str, is_end: bool) -> None:
+    assert Pulls.is_end(code, text) is is_end
