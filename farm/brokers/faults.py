@@ -6,7 +6,6 @@ import socket
 import ssl
 from typing import Final
 
-from farm.brokers.distrust import distrust
 from farm.errors import printable
 
 SHOWN_LIMIT: Final = 200  # characters of somebody else's words
@@ -20,6 +19,9 @@ _NO_TLS: Final = ("wrong version", "record layer", "unexpected message", "http r
 _DISTRUSTED: Final = ("unknown ca", "bad certificate", "certificate unknown", "certificate expired")
 _WANTED: Final = ("certificate required", "peer did not return a certificate")
 
+# Source: OpenSSL, X509_verify_cert_error_string(3): signed by itself, by somebody unknown, or by nobody that was shown.
+_NOBODY_KNOWN: Final = (18, 19, 20, 21)
+
 
 def words_of(error: BaseException) -> str:
     """An error of the network or of TLS, for people."""
@@ -30,7 +32,7 @@ def words_of(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return f"unknown host: {error.strerror}"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return distrust(error)
+        return _distrust(error)
     if isinstance(error, ssl.SSLError):
         return _words_of_tls((error.reason or str(error)).lower().replace("_", " "))
     if isinstance(error, OSError) and error.strerror:
@@ -49,3 +51,9 @@ def _words_of_tls(reason: str) -> str:
     if any(word in reason for word in _DISTRUSTED):
         return f"it does not trust farm's certificate ({reason})"
     return f"{NO_TLS} ({reason})" if any(word in reason for word in _NO_TLS) else f"TLS: {shown(reason)}"
+
+
+def _distrust(error: ssl.SSLCertVerificationError) -> str:
+    """What is wrong with it, and what to write where its authority is unknown."""
+    text = f"its certificate is not trusted: {error.verify_message}"
+    return f'{text}. Name its authority: tls = {{ ca = ".." }}' if error.verify_code in _NOBODY_KNOWN else text

@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from farm.backoff import Backoff
 from farm.broker import BrokerState, Home
+from farm.brokers import lives
 from farm.brokers.faults import NO_ANSWER, words_of
 from farm.brokers.options.redis import Place, RedisServerSpec, place_of, sentinel_of
 from farm.brokers.redis_cluster import Cluster, Ranges
@@ -55,7 +56,7 @@ class Connection:
     async def start(self) -> None:
         """Try once; returns when that has led to something, or 4.8 s have passed."""
         tried = asyncio.Event()
-        self._running = asyncio.get_running_loop().create_task(self._live(tried))
+        self._running = lives.begin(self._live(tried), "the connection of a Redis broker")
         with contextlib.suppress(TimeoutError):  # then it goes on behind
             async with asyncio.timeout(START_S):
                 await tried.wait()
