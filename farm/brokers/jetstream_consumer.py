@@ -86,6 +86,7 @@ class Consumer:
         self._floor = 0  # what is below it and not held was settled
         self._fresh: list[Delivery] = []
         self._waiting: Final[deque[Delivery]] = deque()  # more than was granted came
+        self._early: dict[int, Raw] = {}  # came while it is not placed: it will be known of which stream they are
         self._pulls: Final = Pulls()
         self._quiet = False
         topic = subscription.topic
@@ -106,7 +107,7 @@ class Consumer:
     @property
     def start(self) -> int:
         """The sequence from which on a consumer made anew must deliver; 0: nothing has come yet."""
-        return min([*self._held, *self._released], default=self.last + 1) if self.last else 0
+        return min([*self._held, *self._released, *self._early], default=self.last + 1 if self.last else 0)
 
     def place(self, stream: Stream, start: int = 0) -> None:
         """It is at the server, on this stream. What was held of another stream is nobody's any more.
@@ -115,7 +116,10 @@ class Consumer:
           start: the sequence that it was made anew with. A server may remember an older one of that name, and deliver
             what was settled: of a consumer that is ours alone we know better.
         """
+        early, self._early = self._early, {}
         if not self.is_on(stream):
+            self._say([raw[1] for raw in early.values()], NAK)
+            early.clear()
             self._held, self._settled, self._floor = {}, {}, 0
             self._held_bytes = 0
             self._released.clear()
@@ -128,6 +132,8 @@ class Consumer:
         self._next_subject = f"{NEXT}.{stream.name}.{self.subscription.durable}"
         self.placed = True
         self._pulls.forget()
+        for raw in early.values():
+            self._take(raw)
         self._settle_again(time.monotonic() + SETTLE_AGAIN_S)
         self.keep()
         self._wanted()
@@ -207,6 +213,8 @@ class Consumer:
             self._quiet = True
             self._connection.drain(self._sid)
             self._pulls.forget()
+            self._say([raw[1] for raw in self._early.values()], NAK)
+            self._early.clear()
             waiting = list(self._waiting)
             self._waiting.clear()
             for delivery in waiting:
@@ -248,8 +256,11 @@ class Consumer:
             deliveries, seq, stored = int(tokens[place]), int(tokens[place + 1]), tokens[place + 3]
         except (IndexError, ValueError):
             return  # no place of a consumer's: nobody could settle it
-        if self._quiet or not self.placed:  # before it is placed nobody knows which stream's this is
+        if self._quiet:
             self._say((ack,), NAK)
+            return
+        if not self.placed:  # given back it would come at once, on a pull that is open, and again and again
+            self._early[seq] = raw
             return
         if seq > self.last:
             self.last = seq

@@ -11,6 +11,8 @@ from farm.brokers.jetstream_consumer import SETTLE_AGAIN_S, Consumer
 from farm.brokers.nats_connection import NatsConnection
 
 STREAM = Stream("S", {"subjects": ["a.b"]}, "2026-01-01T00:00:00Z")
+ANOTHER = Stream("S", {"subjects": ["a.b"]}, "2026-02-02T00:00:00Z")
+GONE = b"409 Consumer Deleted"
 NOBODY = b"NATS/1.0 503\r\n\r\n"
 
 
@@ -29,6 +31,9 @@ class Line:
     def subscribe(self, subject: str, heard: object) -> int:
         self.heard[subject] = heard
         return len(self.heard)
+
+    def drain(self, sid: int) -> None:
+        """Hear what is on its way, and no more."""
 
     def publish_all(self, parts: Sequence[bytes], _: int) -> None:
         self.sent += parts
@@ -61,9 +66,20 @@ class House:
         [_, acks] = self.line.heard
         self.line.heard[acks]([(f"{acks[:-1]}{seq}".encode(), b"", head, b"")])
 
+    def end_of_pull(self, status: bytes) -> None:
+        [inbox, _] = self.line.heard.values()
+        inbox([(b"_INBOX.1.1", b"", b"NATS/1.0 %b\r\n\r\n" % status, b"")])
+
     @property
     def acknowledged(self) -> list[int]:
-        return [int(line.split(b".")[5]) for line in self.line.sent if line.startswith(b"PUB") and b"+ACK" in line]
+        return self.said(b"+ACK")
+
+    @property
+    def given_back(self) -> list[int]:
+        return self.said(b"-NAK")
+
+    def said(self, word: bytes) -> list[int]:
+        return [int(line.split(b".")[5]) for line in self.line.sent if line.startswith(b"PUB") and word in line]
 
 
 def test_an_acknowledgement_that_nobody_took_is_repeated_once_the_consumer_is_there_again() -> None:
@@ -88,3 +104,56 @@ def test_what_is_not_confirmed_in_time_is_acknowledged_again() -> None:
     assert house.acknowledged == [1]
     house.consumer.tick(100.0 + SETTLE_AGAIN_S)
     assert house.acknowledged == [1, 1]
+
+
+def test_what_comes_while_nobody_knows_whose_it_is_waits_until_that_is_known() -> None:
+    """Given back at once it would come again at once, on a pull that is still open, and again: the server counts, and
+    what it has handed out too often is taken for what kills its takers.
+    """
+    house = House()
+    house.take(1)
+    house.end_of_pull(GONE)
+    house.take(2)
+    house.take(3)
+    assert house.given_back == []
+    assert [delivery.source_id[-2:] for delivery in house.came] == [":1"]
+    house.consumer.place(STREAM)
+    house.consumer.turn()
+    assert [delivery.source_id[-2:] for delivery in house.came] == [":1", ":2", ":3"]
+    house.consumer.settle(house.came, 0.0)
+    assert house.acknowledged == [1, 2, 3]
+    assert house.given_back == []
+
+
+def test_what_came_of_another_stream_of_the_name_is_given_back_to_it() -> None:
+    house = House()
+    house.end_of_pull(GONE)
+    house.take(2)
+    house.consumer.place(ANOTHER)
+    house.consumer.turn()
+    assert house.given_back == [2]
+    assert house.came == []
+
+
+def test_what_waits_to_be_known_is_given_back_when_the_farm_ends() -> None:
+    house = House()
+    house.end_of_pull(GONE)
+    house.take(2)
+    house.consumer.quiet()
+    assert house.given_back == [2]
+
+
+def test_a_consumer_that_is_made_again_begins_with_what_waits_to_be_known() -> None:
+    """It may be the first of all, or have come before."""
+    house = House()
+    house.end_of_pull(GONE)
+    assert house.consumer.start == 0
+    house.take(7)
+    assert house.consumer.start == 7
+    house.consumer.place(STREAM, 7)
+    house.consumer.turn()
+    house.consumer.settle(house.came, 0.0)
+    assert house.consumer.start == 8
+    house.end_of_pull(GONE)
+    house.take(5)
+    assert house.consumer.start == 5
