@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from farm.broker import Home, Published
+from farm.broker import Home, Published, Refused
 from farm.brokers.faults import WANTED
 from farm.brokers.mqtt import MqttBroker
-from farm.errors import BrokerError, InputError, NotPermitted
+from farm.errors import BrokerError, BrokerUnavailable, InputError, NotPermitted
 from farm.message import Message
 from farm.secrets import Secrets
 from farm.spec import Secret, TlsSpec
@@ -140,11 +140,19 @@ async def test_what_is_too_large_for_a_server_that_did_not_say_so_is_refused_for
 ) -> None:
     server = make_server("allow_anonymous true\nmessage_size_limit 1000")
     async with broker_of(spec_of(server.port), home) as ends:
-        [answer] = await ends.publish(Message("1", "a.b", b"x" * 1001))
+        answer = await last_word_on(Message("1", "a.b", b"x" * 1001), ends)
         assert isinstance(answer, InputError)
         assert str(answer).endswith(": packet too large")
+        assert isinstance(await last_word_on(Message("2", "a.b", b"x" * 1000), ends), Published)
+
+
+async def last_word_on(message: Message, ends: Ends) -> Published | Refused:
+    """Publish until the answer is not "unknown": mosquitto 2.0.11 closes the connection a while after each no."""
+    while True:
         await eventually(lambda: ends.broker.state == "up", "the broker to be up")
-        assert isinstance((await ends.publish(Message("2", "a.b", b"x" * 1000)))[0], Published)
+        [answer] = await ends.publish(message)
+        if not isinstance(answer, BrokerUnavailable):
+            return answer
 
 
 async def test_a_subscription_that_is_refused_is_no_small_matter(
