@@ -140,13 +140,15 @@ def _digest(caller: str, key: str) -> str:
     return hashlib.sha256(f"{caller}\0{key}".encode()).hexdigest()[:32]
 
 
-def output_id(parent: str, component: str, index: int) -> str:
-    """The id of the `index`-th output (from 0) of a component for one message: the same at every attempt."""
-    return f"{parent}:{component}:{index}"
+def output_id(parent: str, trigger: str, index: int) -> str:
+    """The id of the `index`-th output (from 0) of a trigger for one message: the same at every attempt."""
+    return f"{parent}:{trigger}:{index}"
 
 
-def dedup_id(source_id: str, component: str, index: int, subject: str, payload: bytes) -> str:
-    """What a server knows the `index`-th output of a component for one message of a source by.
+def dedup_id(source_id: str, durable: str, index: int, subject: str, payload: bytes) -> str:
+    """What a server knows the `index`-th output of a trigger for one message of a source by.
+
+    durable: what the server calls what it keeps for the trigger: a queue's output is the same whichever farm makes it.
 
     The same at every attempt that answers the same; a guest that answers differently is another message, which the
     first one's id would have swallowed. Empty where the source has no id.
@@ -154,4 +156,4 @@ def dedup_id(source_id: str, component: str, index: int, subject: str, payload: 
     if not source_id:
         return ""
     digest = hashlib.sha256(subject.encode() + b"\0" + payload).hexdigest()[:16]
-    return f"{source_id}:{component}:{index}:{digest}"
+    return f"{source_id}:{durable}:{index}:{digest}"

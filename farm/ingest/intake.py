@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from farm.broker import GRANT_BYTES, LIGHT_BYTES, Broker, Delivery, Subscription, grants_of
-from farm.ingest.brokers import durable_of
 from farm.ingest.dispatcher import Dispatcher
 from farm.ingest.table import ESTIMATE_BYTES, Record, Trigger
 from farm.message import Message
@@ -40,16 +39,13 @@ class Intake:
         brokers: Mapping[str, Broker],
         dispatcher: Dispatcher,
         wanted: Callable[[], None],
-        farm_id: str = "",
     ) -> None:
         """
         Args:
           wanted: called when something was noted: ask for a turn, in which `take` and `grant` are called.
-          farm_id: what tells this farm from others at a server.
         """
         self.triggers = triggers
         self.on_worn_out: Callable[[list[Record]], None] = _keep_none
-        self._farm_id = farm_id
         self._brokers = brokers
         self._dispatcher = dispatcher
         self.wanted = wanted
@@ -63,8 +59,7 @@ class Intake:
         """Subscribe every trigger, and grant what it may have."""
         for trigger in self.triggers:
             broker = self._brokers[trigger.spec.broker]
-            durable = durable_of(trigger.spec, trigger.component, self._farm_id)
-            subscription = Subscription(trigger.number, trigger.spec.topic, trigger.spec.group, durable)
+            subscription = Subscription(trigger.number, trigger.spec.topic, trigger.spec.group, trigger.durable)
             broker.deliver(subscription, self._note_for(trigger))
         self._owed.update(self.triggers)
         self.grant()

@@ -93,14 +93,14 @@ def _place_one(record: Record, index: int, output: Output, brokers: Mapping[str,
         headers = passed(headers)
         if why := header_fault(headers):
             raise Misplaced(why)
-    component, source_id = record.lane.name, delivery.source_id
+    source_id, durable = delivery.source_id, record.trigger.durable
     return broker, Message(
-        output_id(source.id, component, index),
+        output_id(source.id, record.trigger.name, index),
         subject,
         payload,
         headers,
         output.reply_to,
         source.id,
         source.hops + 1,
-        dedup_id(source_id, component, index, subject, payload) if source_id and broker.dedups else "",
+        dedup_id(source_id, durable, index, subject, payload) if source_id and broker.dedups else "",
     )

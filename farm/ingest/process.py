@@ -22,7 +22,7 @@ import uvloop
 from farm import log
 from farm.broker import Broker, Delivery
 from farm.errors import FarmError
-from farm.ingest.brokers import close_brokers, farm_id, open_brokers, start_brokers
+from farm.ingest.brokers import close_brokers, durable_of, farm_id, open_brokers, start_brokers
 from farm.ingest.circuit import Circuit
 from farm.ingest.crew import Crew
 from farm.ingest.dead_letters import LetterFile
@@ -63,10 +63,13 @@ async def _serve(post: Post, sockets: Sockets) -> int:
     return code
 
 
-def triggers_of(spec: FarmSpec) -> list[Trigger]:
-    """Every trigger of a manifest, numbered."""
-    pairs = [(name, trigger) for name, component in spec.components.items() for trigger in component.triggers]
-    return [Trigger(number, name, trigger) for number, (name, trigger) in enumerate(pairs)]
+def triggers_of(spec: FarmSpec, own_id: str) -> list[Trigger]:
+    """Every trigger of a manifest, numbered. own_id: what tells this farm from others at a server."""
+    found: list[Trigger] = []
+    for name, component in spec.components.items():
+        for place, trigger in enumerate(component.triggers):
+            found.append(Trigger(len(found), name, trigger, durable_of(trigger, name, own_id), place))
+    return found
 
 
 class Ingest:
@@ -84,9 +87,9 @@ class Ingest:
         self.ended: asyncio.Future[int] = self._loop.create_future()
         own_id = farm_id(post.rundir.state)
         self._brokers = open_brokers(post.spec, post.rundir, Secrets(post.secrets), own_id)
-        triggers = triggers_of(post.spec)
+        triggers = triggers_of(post.spec, own_id)
         self._dispatcher = Dispatcher(post.spec.components.values())
-        self._intake = Intake(triggers, self._brokers, self._dispatcher, self.want_turn, own_id)
+        self._intake = Intake(triggers, self._brokers, self._dispatcher, self.want_turn)
         # Our socket outlives a life of ingest that was cut off; the supervisor removes it before the first.
         self._second_life = Path(post.rundir.work.removeprefix("ipc://")).exists()
         letters = LetterFile(post.rundir.dead_letters)

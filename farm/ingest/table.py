@@ -37,17 +37,35 @@ ESTIMATE_BYTES: Final = 64 << 10
 class Trigger:
     """A subscription bound to a component, and what intake counts for it.
 
-    number: its place in ingest's table; granted: deliveries its broker may still hand over; held, held_bytes: its
-    records and their payloads; estimate_bytes: what one more message is reckoned to weigh; pauses: why it takes
-    nothing now.
+    number: its place in ingest's table; durable: what the server may call what it keeps for this trigger; name: in the
+    ids of its outputs, the component's, and from that one's second trigger on which it is; granted: deliveries its
+    broker may still hand over; held, held_bytes: its records and their payloads; estimate_bytes: what one more message
+    is reckoned to weigh; pauses: why it takes nothing now.
     """
 
-    __slots__ = ("component", "estimate_bytes", "granted", "held", "held_bytes", "number", "pauses", "spec")
+    __slots__ = (
+        "component",
+        "durable",
+        "estimate_bytes",
+        "granted",
+        "held",
+        "held_bytes",
+        "name",
+        "number",
+        "pauses",
+        "spec",
+    )
 
-    def __init__(self, number: int, component: str, spec: TriggerSpec) -> None:
+    def __init__(self, number: int, component: str, spec: TriggerSpec, durable: str = "", place: int = 0) -> None:
+        """
+        Args:
+          place: among the triggers of the component, from 0.
+        """
         self.number = number
         self.component = component
         self.spec = spec
+        self.durable = durable
+        self.name = f"{component}.{place}" if place else component
         self.granted = 0
         self.held = 0
         self.held_bytes = 0

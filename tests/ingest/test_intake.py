@@ -254,7 +254,6 @@ def test_a_queues_group_and_the_name_of_what_is_kept_reach_the_broker() -> None:
             subscriptions.append(subscription)
 
     subscriptions: list[Subscription] = []
-    queue = Trigger(0, "c", TriggerSpec("in", queue=QueueSpec("a.*", "g")))
-    Intake([queue], {"in": Noting("in")}, Dispatcher([component("c")]), lambda: None, "id1").open()
-    assert [(one.topic, one.group) for one in subscriptions] == [("a.*", "g")]
-    assert subscriptions[0].durable.startswith("g-")
+    queue = Trigger(0, "c", TriggerSpec("in", queue=QueueSpec("a.*", "g")), "g-1")
+    Intake([queue], {"in": Noting("in")}, Dispatcher([component("c")]), lambda: None).open()
+    assert [(one.topic, one.group, one.durable) for one in subscriptions] == [("a.*", "g", "g-1")]

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from farm.broker import Broker
 from farm.ingest.outputs import NOWHERE, Placed, loops, place
+from farm.ingest.process import triggers_of
+from farm.ingest.table import Trigger
 from farm.invocation import Failed, Output
 from farm.message import Message
-from farm.spec import PublishSpec
+from farm.spec import AppSpec, ComponentSpec, FarmSpec, PublishSpec, TriggerSpec
 from tests.ingest.pieces import ScriptedBroker, record_of, trigger_of
 
 BROKERS: dict[str, Broker] = {name: ScriptedBroker(name) for name in ("in", "out", "other")}
@@ -138,21 +141,31 @@ def test_an_inbox_is_open_to_the_answer_to_its_own_message_and_to_nothing_else()
 
 
 def test_an_output_of_a_source_with_an_id_has_one_that_tells_it_from_other_answers() -> None:
-    def dedups(*outputs: Output, source_id: str = "S:7", attempts: int = 1) -> list[str]:
-        record = record_of(outputs, trigger=trigger_of(publish=PUBLISH), attempts=attempts)
+    def dedups(*outputs: Output, source_id: str = "S:7", attempts: int = 1, durable: str = "d") -> list[str]:
+        trigger = Trigger(0, "c", TriggerSpec("in", "t", PUBLISH), durable)
+        record = record_of(outputs, trigger=trigger, attempts=attempts)
         record.delivery.source_id = source_id
         said = place(record, BROKERS)
         assert not isinstance(said, Failed)
         return [message.dedup for _, message in said]
 
     first, second = dedups(Output(b"1"), Output(b"1"))
-    assert first.startswith("S:7:c:0:")
-    assert second.startswith("S:7:c:1:")
+    assert first.startswith("S:7:d:0:")
+    assert second.startswith("S:7:d:1:")
     assert dedups(Output(b"1"), Output(b"1"), attempts=2) == [first, second]
     assert dedups(Output(b"2")) != [first]
     assert dedups(Output(b"1", subject="else")) != [first]
     assert dedups(Output(b"1"), source_id="S:8") != [first]
+    assert dedups(Output(b"1"), durable="e") != [first]
     assert dedups(Output(b"1"), source_id="") == [""]
+
+
+def test_outputs_of_a_component_have_ids_of_the_trigger_that_they_answer() -> None:
+    spec = ComponentSpec("c", Path("/c.wasm"), (TriggerSpec("in", "t.*", PUBLISH), TriggerSpec("in", "t.x", PUBLISH)))
+    triggers = triggers_of(FarmSpec(Path("/farm.toml"), AppSpec("app"), {}, {"c": spec}), "id1")
+    said = [place(record_of([Output(b"1")], trigger=trigger), BROKERS) for trigger in triggers]
+    assert [one[0][1].id for one in said if not isinstance(one, Failed)] == ["id:c:0", "id:c.1:0"]
+    assert len({trigger.durable for trigger in triggers}) == 2
 
 
 def test_an_output_has_no_such_id_where_no_server_is_told_it(monkeypatch: pytest.MonkeyPatch) -> None:

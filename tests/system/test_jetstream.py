@@ -50,6 +50,14 @@ triggers = [
 source = "fail.wasm"
 triggers = [{{ broker = "js", topic = "bad.*", attempts = 1 }}]
 """
+OVERLAPPING = """
+[components.audit]
+source = "echo.wasm"
+triggers = [
+  { broker = "js", topic = "in.pair.*", publish = { subject = "out.x" } },
+  { broker = "js", topic = "in.pair.one", publish = { subject = "out.x" } },
+]
+"""
 GUESTS = {"echo": wat.wasm("echo"), "fail": wat.wasm("fail")}
 RESTARTS = 5
 AT_ONCE = 50
@@ -215,6 +223,20 @@ async def test_two_farms_handle_every_message_once(server: NatsServer, client: C
         assert all(counts), counts
         assert await outputs(client) == Counter(f"{n}".encode() for n in range(2001))
         assert [farm.down(), other.down()] == [0, 0]
+
+
+async def test_each_trigger_of_each_farm_has_its_own_output_though_all_are_alike(
+    server: NatsServer, client: Client, tmp_path: Path
+) -> None:
+    """The stream takes nothing for a duplicate that is none."""
+    text = manifest(server) + OVERLAPPING
+    with family(tmp_path / "farm", text, GUESTS) as farm, family(tmp_path / "other", text, GUESTS) as other:
+        for each in (farm, other):
+            await asyncio.to_thread(each.up)
+        await client.jetstream().publish("in.pair.one", b"x")
+        for each in (farm, other):
+            await asyncio.to_thread(wait_until, lambda: each.component("audit")["handled"] == 2, "two calls")  # noqa: B023
+        assert await outputs(client) == Counter({b"x": 4})
 
 
 async def test_a_dead_letter_is_in_a_stream_with_its_reason(farm: Family, client: Client) -> None:
