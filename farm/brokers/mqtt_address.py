@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from farm.brokers.faults import NO_TLS, words_of
 from farm.brokers.mqtt_faults import LinkFault
 from farm.brokers.mqtt_websocket import WebSocket
+from farm.brokers.tls import context_of
 from farm.spec import TlsSpec
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
@@ -86,7 +86,7 @@ async def reach(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
 
 
 async def _connect(address: Address, make: Callable[[], asyncio.Protocol]) -> None:
-    context = _context(address.tls) if address.secure else None
+    context = context_of(address.tls or TlsSpec(), LinkFault) if address.secure else None
     transport, _ = await asyncio.get_running_loop().create_connection(make, address.host, address.port, ssl=context)
     open_socket: socket.socket = transport.get_extra_info("socket")
     for level, option, value in _KEEP_ALIVE:
@@ -101,23 +101,3 @@ def tcp_socket_of(transport: asyncio.BaseTransport) -> socket.socket | None:
     """
     found: socket.socket | None = transport.get_extra_info("socket")
     return found if found is not None and found.family != socket.AF_UNIX else None
-
-
-def _context(tls: TlsSpec | None) -> ssl.SSLContext:
-    """Raises: LinkFault: a file that is not there, or is none of that kind."""
-    tls = tls or TlsSpec()
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-    except OSError as error:
-        raise LinkFault(f"cannot use {tls.ca}: {words_of(error)}") from error
-    if tls.certificate is not None:
-        try:
-            context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise LinkFault(f"cannot use {tls.certificate}: {words_of(error)}") from error
-    return context
-
-
-def _no_password() -> str:
-    """A key with a password would have OpenSSL ask the terminal for it."""
-    return ""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from farm.brokers.faults import CLOSED, NO_TLS, words_of
 from farm.brokers.nats_protocol import CRLF, LINE_LIMIT_BYTES, Malformed, Parser, Raw
+from farm.brokers.tls import context_of
 from farm.errors import printable
 from farm.spec import TlsSpec
 
@@ -206,7 +207,7 @@ async def connect(server: Server, tls: TlsSpec | None, *, first: bool) -> Link:
       first: TLS begins before the server's first word.
     Raises: LinkFault, OSError, ValueError (a host name that is none): there is none, and nothing is left of it.
     """
-    context = _context_of(tls) if tls is not None else ssl.create_default_context() if server.tls else None
+    context = context_of(tls, LinkFault) if tls is not None else ssl.create_default_context() if server.tls else None
     loop = asyncio.get_running_loop()
     _, link = await loop.create_connection(Link, server.host, server.port)
     try:
@@ -215,16 +216,3 @@ async def connect(server: Server, tls: TlsSpec | None, *, first: bool) -> Link:
         link.abort()
         raise
     return link
-
-
-def _context_of(tls: TlsSpec) -> ssl.SSLContext:
-    """Raises: LinkFault: a file of it is not there or not what it should be."""
-    doing = tls.ca
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        if tls.certificate is not None:
-            doing = tls.certificate
-            context.load_cert_chain(tls.certificate, tls.key, password="")
-    except (OSError, ValueError) as error:
-        raise LinkFault(f"cannot use {doing}: {words_of(error)}") from error
-    return context

@@ -11,18 +11,20 @@ import contextlib
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final, cast
 
 from farm.backoff import Backoff
 from farm.broker import BrokerState, Home
 from farm.brokers import lives
-from farm.brokers.faults import NO_ANSWER, words_of
+from farm.brokers.faults import NO_ANSWER
 from farm.brokers.options.redis import Place, RedisServerSpec, place_of, sentinel_of
 from farm.brokers.redis_cluster import Cluster, Ranges
 from farm.brokers.redis_life import REPLICA, Features, Life, User, told
 from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault, open_link
 from farm.brokers.redis_scripts import SCRIPTS
 from farm.brokers.redis_sentinels import Sentinels
+from farm.brokers.tls import context_of
 from farm.errors import FarmError
 from farm.spec import Secret, TlsSpec
 
@@ -225,27 +227,19 @@ class Connection:
         await link.ask("AUTH", *filter(None, [user, self._home.secret(secret)]))
 
     def _tls(self) -> ssl.SSLContext | None:
-        return tls_context(self._place, self._spec.tls) if self._place.tls else None
+        return _tls_context(self._place, self._spec.tls or TlsSpec()) if self._place.tls else None
 
 
-def tls_context(place: Place, spec: TlsSpec | None) -> ssl.SSLContext:
-    """What is believed and shown, read anew. Raises: LinkFault: a file that is not there, or is no PEM."""
+def _tls_context(place: Place, tls: TlsSpec) -> ssl.SSLContext:
+    """Of the keys of `tls`, and of the options of the URL where there are none. Raises: LinkFault: a bad file."""
     options = place.options
-    ca = str(spec.ca) if spec and spec.ca else options.get("ssl_ca_certs")
-    certificate = str(spec.certificate) if spec and spec.certificate else options.get("ssl_certfile")
-    key = str(spec.key) if spec and spec.key else options.get("ssl_keyfile")
-    doing = ca
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        if certificate:
-            doing = certificate
-            context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise LinkFault(f"cannot use {doing}: {words_of(error)}") from error
-    if options.get("ssl_check_hostname", "").lower() in ("false", "0", "no"):
-        context.check_hostname = False
-    if options.get("ssl_cert_reqs", "").lower() == "none":
-        context.check_hostname = False
+    files = (options.get(name) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
+    ca, certificate, key = (Path(path) if path else None for path in files)
+    context = context_of(TlsSpec(tls.ca or ca, tls.certificate or certificate, tls.key or key), LinkFault)
+    no_name = options.get("ssl_check_hostname", "").lower() in ("false", "0", "no")
+    nobody = options.get("ssl_cert_reqs", "").lower() == "none"
+    context.check_hostname = not (no_name or nobody)
+    if nobody:
         context.verify_mode = ssl.CERT_NONE
     return context
 
