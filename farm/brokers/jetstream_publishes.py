@@ -34,6 +34,7 @@ from farm.subject import INBOX
 CONFIRM_S: Final = 4.0
 DOUBT_S: Final = 1.0
 SILENCE_S: Final = 20.0  # so long after the last message that was given up nobody knows any more whether it is silent
+ABSENCE_S: Final = 5.0  # likewise, after the last one on whose subject nobody was there: leaders are chosen in less
 OPEN_LIMIT: Final = 65_536
 REPLY_TO: Final = "farm-reply-to"  # a stream keeps no reply subject
 # Source: nats-server, errors.json: no room in memory, in the store, in the stream; the stream has its most.
@@ -97,7 +98,7 @@ class Publishes:
         self._finished: list[_Batch] = []
         self._next = 0
         self.silent = False  # nothing was confirmed since something was given up, not long ago
-        self._given_up_s = 0.0
+        self._silent_until_s = 0.0
         connection.subscribe(f"{self._inbox}.*", self._heard)
 
     @property
@@ -164,16 +165,16 @@ class Publishes:
                 if number not in self._open:
                     continue
                 if age_s >= CONFIRM_S:
-                    self.silent, self._given_up_s = True, now_s
+                    self._fall_silent(now_s + SILENCE_S)
                     self._answer(batch, number, late)
                 elif not batch.doubted:
                     self._doubt(batch.messages[number - batch.first].subject)
             batch.doubted = True
-        if self.silent and now_s - self._given_up_s > SILENCE_S:
+        if self.silent and now_s > self._silent_until_s:
             self.silent = False
 
     def settle_doubt(self, subject: str, *, taken: bool) -> None:
-        """Whether a stream takes in this subject was found out."""
+        """Whether a stream takes in this subject was found out, or cannot be: then it may."""
         answer: Refused
         if taken:
             answer = BrokerUnavailable(Problem("the broker confirmed nothing", why=f"no stream answers on {subject!r}"))
@@ -182,6 +183,8 @@ class Publishes:
             answer = InputError(Problem(f"no stream takes in {subject!r}", self._name, todo=todo))
         for number, batch in list(self._open.items()):
             if batch.messages[number - batch.first].subject == subject and (not taken or number in self._unheard):
+                if taken:
+                    self._fall_silent(time.monotonic() + ABSENCE_S)
                 self._answer(batch, number, answer)
 
     def deny(self, subject: str) -> None:
@@ -217,6 +220,9 @@ class Publishes:
             elif status_of(head)[0]:
                 self._unheard.add(number)
                 self._doubt(message.subject)
+
+    def _fall_silent(self, until_s: float) -> None:
+        self.silent, self._silent_until_s = True, max(until_s, self._silent_until_s)
 
     def _answer(self, batch: _Batch, number: int, answer: Published | Refused) -> None:
         self._open.pop(number, None)

@@ -10,7 +10,7 @@ import pytest
 from farm.broker import Matches, Published, Refused
 from farm.brokers import jetstream_publishes
 from farm.brokers.jetstream_api import Refusal
-from farm.brokers.jetstream_publishes import CONFIRM_S, SILENCE_S, Publishes, refusal_of
+from farm.brokers.jetstream_publishes import ABSENCE_S, CONFIRM_S, SILENCE_S, Publishes, refusal_of
 from farm.brokers.nats_connection import NatsConnection
 from farm.errors import BrokerFull, BrokerUnavailable, InputError
 from farm.message import Message
@@ -51,6 +51,9 @@ class House:
         self.publishes.tick(self.now_s)
         self.publishes.finish()
 
+    def find_nobody(self, number: int) -> None:
+        self.line.heard([(b"_INBOX.mine.%d" % number, b"", b"NATS/1.0 503\r\n\r\n", b"")])
+
     def confirm(self, number: int) -> None:
         self.line.heard([(b"_INBOX.mine.%d" % number, b"", b"", b'{"stream":"S","seq":1}')])
         self.publishes.finish()
@@ -81,6 +84,33 @@ def test_nobody_knows_of_a_server_that_nothing_was_published_to_for_long(house: 
     house.pass_s(SILENCE_S - 1)
     assert house.publishes.silent
     house.pass_s(2)
+    assert not house.publishes.silent
+
+
+def test_a_stream_without_a_leader_is_silent_until_it_confirms_or_nothing_is_published_to_it(house: House) -> None:
+    """As in a cluster without a quorum: nobody is there, at once, for every message."""
+    house.publish()
+    house.find_nobody(0)
+    house.publishes.settle_doubt("a.b", taken=True)
+    house.pass_s(0)
+    assert [type(answer) for answer in house.answers[0]] == [BrokerUnavailable]
+    assert house.publishes.silent
+    house.pass_s(ABSENCE_S + 1)
+    assert not house.publishes.silent
+    house.publish()
+    house.find_nobody(1)
+    house.publishes.settle_doubt("a.b", taken=True)
+    house.publish()
+    house.confirm(2)
+    assert not house.publishes.silent
+
+
+def test_a_subject_that_no_stream_takes_in_says_nothing_of_the_server(house: House) -> None:
+    house.publish()
+    house.find_nobody(0)
+    house.publishes.settle_doubt("a.b", taken=False)
+    house.pass_s(0)
+    assert [type(answer) for answer in house.answers[0]] == [InputError]
     assert not house.publishes.silent
 
 
