@@ -212,8 +212,19 @@ def refusal_of(error: OSError, where: str = "") -> FarmError | None:
     Args:
       where: the path, for an error that does not name one.
     """
+    if error.errno not in (*_FULL, *_REFUSED):
+        return None
     path = str(error.filename) if error.filename is not None else where
-    why = error.strerror or ""
+    return denied("no room" if error.errno in _FULL else "cannot use a file or a folder", path, error)
+
+
+def denied(what: str, where: str, error: OSError, todo: str = "") -> FarmError:
+    """What stands for an error of the system where farm needs a file or a folder: that of a full disk if it is full,
+    else that it is not permitted.
+
+    Args:
+      todo: what to do about the second.
+    """
     if error.errno in _FULL:
-        return NoRoom(Problem("no room", path, why, "Free some disk space"))
-    return NotPermitted(Problem("cannot use a file or a folder", path, why)) if error.errno in _REFUSED else None
+        return NoRoom(Problem(what, where, error.strerror or "", "Free some disk space"))
+    return NotPermitted(Problem(what, where, error.strerror or str(error), todo))

@@ -19,7 +19,7 @@ from typing import Final
 
 import platformdirs
 
-from farm.errors import AlreadyRunning, NotPermitted, Problem
+from farm.errors import AlreadyRunning, NotPermitted, Problem, denied
 
 SOCKET_PATH_LIMIT_BYTES: Final = 107  # sun_path less its terminator (unix(7))
 LOG_TAIL_BYTES: Final = 4096
@@ -75,6 +75,7 @@ class Rundir:
 
         Raises:
           NotPermitted: one is a link, belongs to someone else, or its socket paths would be too long.
+          NoRoom: the disk is full.
         """
         for folder in (self.state, self.cache, self.runtime):
             make_private(folder)
@@ -223,14 +224,14 @@ def _said(lock: int) -> tuple[str, str]:
 def make_private(folder: Path) -> None:
     """Make a directory, 0700 and ours, if it is not there.
 
-    Raises: NotPermitted: it is a link, belongs to someone else, or cannot be made.
+    Raises: NotPermitted: it is a link, belongs to someone else, or cannot be made. NoRoom: the disk is full.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise NotPermitted(Problem("cannot make a directory", where=str(folder), why=error.strerror or "")) from error
+        raise denied("cannot make a directory", str(folder), error) from error
     if not stat.S_ISDIR(found.st_mode):
         raise NotPermitted(Problem("not a directory", where=str(folder), todo="Remove what lies there"))
     if found.st_uid != os.getuid():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm import rundir
-from farm.errors import AlreadyRunning, NotPermitted
+from farm.errors import AlreadyRunning, NoRoom, NotPermitted
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +80,16 @@ def test_a_link_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
     made.state.symlink_to(tmp_path)
     with pytest.raises(NotPermitted, match="not a directory"):
         made.make()
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    found = rundir.of(manifest(tmp_path / "shop"))
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(NoRoom, match="cannot make a directory .*: No space left on device. Free some disk space"):
+        found.make()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from farm.build.python import build
-from farm.errors import FarmError, NotPermitted, Problem
+from farm.errors import FarmError, denied
 
 PR_SET_PDEATHSIG: Final = 1
 # The tool needs 0.5 GB; a component's own memory ends at 4 GiB, so code at import could take that.
@@ -30,19 +30,21 @@ def main(parent: int, source: Path, watch: list[str]) -> int:
     answer_to = os.dup(1)
     # What code at import prints must not get in between.
     os.dup2(2, 1)
-    answer, code = _answer(source, watch)
-    os.write(answer_to, json.dumps(answer).encode() + b"\n")
+    said, code = answer(source, watch)
+    os.write(answer_to, json.dumps(said).encode() + b"\n")
     return code
 
 
-def _answer(source: Path, watch: list[str]) -> tuple[dict[str, Any], int]:
+def answer(source: Path, watch: list[str]) -> tuple[dict[str, Any], int]:
+    """What is said of a build, and the exit code: `{"wasm": path}`, or `{"error": code, "problems": [..]}`."""
     try:
         return {"wasm": str(build(source, watch))}, 0
     except FarmError as error:
-        return {"error": error.code, "problems": [asdict(each) for each in error.problems]}, 1
+        refused = error
     except OSError as error:
-        problem = Problem("cannot build", str(error.filename or source), error.strerror or str(error))
-        return {"error": NotPermitted.code, "problems": [asdict(problem)]}, 1
+        # Of a copy the second name is the one that could not be written.
+        refused = denied("cannot build", str(error.filename2 or error.filename or source), error)
+    return {"error": refused.code, "problems": [asdict(each) for each in refused.problems]}, 1
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from farm.build.files import build_folder, new_prefix, packages_folder, root_of, shown
+from farm.build.files import build_folder, new_prefix, packages_folder, refuse_if_full, root_of, shown
 from farm.build.python import wanted
-from farm.errors import BadComponent, FarmError, Internal, NotPermitted, Problem, SourceMissing
+from farm.errors import BadComponent, FarmError, Internal, NoRoom, NotPermitted, Problem, SourceMissing, denied
 
-KINDS: Final[dict[str, type[FarmError]]] = {each.code: each for each in (BadComponent, SourceMissing, NotPermitted)}
+REFUSALS: Final = (BadComponent, SourceMissing, NotPermitted, NoRoom)
+KINDS: Final[dict[str, type[FarmError]]] = {each.code: each for each in REFUSALS}
 
 
 def build_in_child(source: Path, watch: Sequence[str] = (), timeout_s: float = 120.0) -> Path:
@@ -32,7 +33,7 @@ def build_in_child(source: Path, watch: Sequence[str] = (), timeout_s: float = 1
     Raises:
       SourceMissing: there is no such file.
       BadComponent: the handler is wrong, its code at import does not end in time, or takes the builder down.
-      NotPermitted: the folder for components cannot be written.
+      NotPermitted, NoRoom: the folder for components cannot be written.
     """
     wasm = wanted(source, watch)
     if wasm.is_file():
@@ -42,14 +43,8 @@ def build_in_child(source: Path, watch: Sequence[str] = (), timeout_s: float = 1
         build_folder(root).mkdir(parents=True, exist_ok=True)
         temporary = tempfile.mkdtemp(prefix=".child-", dir=build_folder(root))
     except OSError as error:
-        raise NotPermitted(
-            Problem(
-                "cannot keep components",
-                str(build_folder(root)),
-                error.strerror or str(error),
-                "Where farm may not write, run `farm build` beforehand",
-            )
-        ) from error
+        todo = "Where farm may not write, run `farm build` beforehand"
+        raise denied("cannot keep components", str(build_folder(root)), error, todo) from error
     try:
         return _run(
             _start([str(source.absolute()), *watch], temporary), root, timeout_s, shown(source.absolute(), root)
@@ -83,7 +78,7 @@ def _run(process: subprocess.Popen[bytes], root: Path, timeout_s: float, where: 
             # A child that was killed could not remove what it had begun.
             for left in folder.glob(f"{new_prefix(process.pid)}*"):
                 shutil.rmtree(left, ignore_errors=True)
-    return _result(output, errors, process.returncode, where)
+    return _result(output, errors, process.returncode, where, root)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -92,7 +87,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.communicate()
 
 
-def _result(output: bytes, errors: bytes, code: int, where: str) -> Path:
+def _result(output: bytes, errors: bytes, code: int, where: str, root: Path) -> Path:
     lines = output.decode(errors="replace").splitlines()
     try:
         answer = cast("dict[str, Any]", json.loads(lines[-1] if lines else ""))
@@ -103,5 +98,6 @@ def _result(output: bytes, errors: bytes, code: int, where: str) -> Path:
     except (ValueError, TypeError, KeyError):
         ended = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         last = (errors.decode(errors="replace").strip().splitlines() or [""])[-1]
+        refuse_if_full(last, root)
         raise BadComponent(Problem("the builder died", where, f"it ended {ended}: {last[:500]}")) from None
     raise kind(*problems)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Final
 
-from farm.errors import Internal, NotPermitted, Problem
+from farm.errors import Internal, NoRoom, NotPermitted, Problem
 
 MANIFEST: Final = "farm.toml"
+# What tools say of a full disk or quota: the system's words, and Rust's.
+FULL: Final = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "StorageFull", "QuotaExceeded")
 
 
 def root_of(source: Path) -> Path:
@@ -46,6 +50,12 @@ def read(path: Path, root: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise NotPermitted(Problem("cannot read", shown(path, root), error.strerror or str(error))) from error
+
+
+def refuse_if_full(said: str, root: Path) -> None:
+    """Raise NoRoom if a tool gave up for want of room; `said`: its last words."""
+    if any(words in said for words in FULL):
+        raise NoRoom(Problem("no room to build", str(build_folder(root)), FULL[0], "Free some disk space"))
 
 
 def wit_folder() -> Path:

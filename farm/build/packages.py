@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from farm.build import guest
-from farm.build.files import new_prefix, packages_folder, read, shown
+from farm.build.files import new_prefix, packages_folder, read, refuse_if_full, shown
 from farm.build.sources import Sources
 from farm.errors import BadComponent, Problem
 
@@ -94,6 +94,7 @@ def _run_pip(sources: Sources, target: Path) -> None:
         check=False,
     )
     if done.returncode:
+        refuse_if_full(done.stderr, sources.root)
         raise BadComponent(refusal(sources, done.stdout + done.stderr))
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from farm.build.analysis import problems_of
-from farm.build.files import build_folder, new_prefix, shown
+from farm.build.files import build_folder, new_prefix, refuse_if_full, shown
 from farm.build.packages import drop_packages, install_packages, installed_packages, package_names
 from farm.build.sources import Sources, read_sources
 from farm.build.staging import ENTRY_MODULE, PARTS, stage
@@ -63,6 +63,7 @@ def build(source: Path, watch: Sequence[str] = ()) -> Path:
     Raises:
       SourceMissing: there is no such file.
       BadComponent: the handler is wrong; each problem with its file and line.
+      NoRoom: the disk is full.
     """
     sources = read_sources(source, watch)
     wasm = _wanted(sources)
@@ -103,6 +104,7 @@ def _componentize(sources: Sources, folder: Path, out: Path) -> None:
     try:
         run(wit, world, [], False, None, paths, [], ENTRY_MODULE, str(out), False, list(NAMES), [], False, None)
     except AssertionError as error:
+        refuse_if_full(str(error), sources.root)
         raise BadComponent(refusal(sources, str(error))) from error
 
 

@@ -20,7 +20,7 @@ from setproctitle import setproctitle
 from farm import log
 from farm.control import kernel
 from farm.control.roles import Role
-from farm.errors import FarmError
+from farm.errors import FarmError, refusal_of
 from farm.wire.lifeline import Post, Refused
 
 CRASHED: Final = 70
@@ -105,13 +105,14 @@ def _run(child: Launch) -> int:
     log.configure(child.level, title(child.role, post.index))
     try:
         return _import(child.role.target)(post)
-    except FarmError as error:
+    except Exception as error:  # noqa: BLE001  the last resort of a process: what it died of is logged, never lost
+        refused = refusal_of(error) if isinstance(error, OSError) else error
+        if not isinstance(refused, FarmError):
+            log.get().error("crashed", exc_info=True)
+            return CRASHED
         log.get().debug("refused", exc_info=True)
-        post.lifeline.send(Refused(error.exit_code, [str(problem) for problem in error.problems]))
-        return error.exit_code
-    except Exception:  # noqa: BLE001  the last resort of a process: what it died of is logged, never lost
-        log.get().error("crashed", exc_info=True)
-        return CRASHED
+        post.lifeline.send(Refused(refused.exit_code, [str(problem) for problem in refused.problems]))
+        return refused.exit_code
 
 
 def title(role: Role, index: int) -> str:

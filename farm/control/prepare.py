@@ -18,7 +18,7 @@ from farm.build import python
 from farm.build.command import Command
 from farm.control.inspection import Inspector
 from farm.control.roles import COMPILER
-from farm.errors import BadComponent, FarmError, Internal, Problem, SourceMissing
+from farm.errors import BadComponent, FarmError, NoRoom, NotPermitted, Problem, SourceMissing
 from farm.rundir import Rundir
 from farm.spec import ComponentSpec, FarmSpec
 from farm.wire.lifeline import Inspected
@@ -41,6 +41,7 @@ def prepare(spec: FarmSpec, rundir: Rundir, level: log.Level) -> Prepared:
 
     Raises:
       BadComponent, SourceMissing: what is wrong with any of the components, all of it.
+      NoRoom, NotPermitted: the disk is full, or a folder is not ours to use.
     """
     from farm.workers.cache import Cache, decoded  # wasmtime with it: not for `farm build` and `farm check`
 
@@ -58,8 +59,6 @@ def prepare(spec: FarmSpec, rundir: Rundir, level: log.Level) -> Prepared:
         if found.problems:
             errors.append(error_of(found))
             continue
-        if not found.entry:
-            raise Internal(Problem("no room for a compiled component", where=name, todo="Free some disk space"))
         if found.compiled:
             log.get().info("compiled", component=name, digest=found.digest[:12])
         components[name] = replace(spec.components[name], wasm=wasm, digest=found.digest)
@@ -71,7 +70,8 @@ def prepare(spec: FarmSpec, rundir: Rundir, level: log.Level) -> Prepared:
 
 def error_of(found: Inspected) -> FarmError:
     """What is wrong with a component that was inspected, as an error."""
-    kind = SourceMissing if found.exit_code == SourceMissing.exit_code else BadComponent
+    others = {each.exit_code: each for each in (SourceMissing, NotPermitted, NoRoom)}
+    kind = others.get(found.exit_code, BadComponent)
     return kind(*(Problem(text) for text in found.problems))
 
 
@@ -82,7 +82,7 @@ def build_all(spec: FarmSpec, names: Sequence[str], *, forced: bool) -> dict[str
       forced: run a `build` command even where nothing seems to have changed.
     Raises:
       BadComponent, SourceMissing: what is wrong with any of them, all of it.
-      NotPermitted: the folder for components cannot be written.
+      NoRoom, NotPermitted: the folder for components cannot be written.
     """
     made: dict[str, tuple[Path, Built]] = {}
     errors: list[FarmError] = []

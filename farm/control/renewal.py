@@ -107,8 +107,8 @@ class Renewal:
         return running.life.reap()
 
     def _take(self, name: str, found: Inspected) -> None:
-        if found.problems or not found.entry:
-            log.get().error("cannot compile it again", component=name, problems=found.problems or ["no room for it"])
+        if found.problems:
+            log.get().error("cannot compile it again", component=name, problems=found.problems)
         elif found.digest != self._inspector.spec.components[name].digest:
             log.get().error("its .wasm is another one now: restart the farm to run that", component=name)
         else:

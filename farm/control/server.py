@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from farm.control.roles import embedded
-from farm.errors import NotPermitted, Problem, SourceMissing
+from farm.errors import Problem, SourceMissing, denied
 from farm.rundir import ServerFolder, make_private
 from farm.wire.lifeline import Post, Ready, State
 
@@ -41,7 +41,7 @@ def main(post: Post) -> int:
 
     Raises:
       SourceMissing: there is no nats-server.
-      NotPermitted: the state directory cannot be written, or the program not be run.
+      NotPermitted, NoRoom: the state directory cannot be written, or the program not be run.
     """
     name = embedded(post.spec)[post.index]
     program = find_program()
@@ -56,9 +56,7 @@ def main(post: Post) -> int:
         words = [PROGRAM, "--config", str(folder.config), "--ports_file_dir", str(folder.path)]
         os.execve(program, words, {})
     except OSError as error:
-        raise NotPermitted(
-            Problem(f"cannot run the server of broker {name!r}", where=str(folder.path), why=error.strerror or "")
-        ) from error
+        raise denied(f"cannot run the server of broker {name!r}", str(folder.path), error) from error
 
 
 def find_program() -> Path:

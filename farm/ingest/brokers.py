@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from farm import log
 from farm.broker import Broker, Home
-from farm.errors import BrokerUnavailable, ManifestError, NotPermitted, Problem
+from farm.errors import BrokerUnavailable, ManifestError, NotPermitted, Problem, denied
 from farm.registry import broker_class
 from farm.rundir import Rundir, make_private
 from farm.secrets import Secrets
@@ -88,7 +88,7 @@ async def _close(broker: Broker) -> None:
 def farm_id(state: Path) -> str:
     """What tells this farm from all others at a server: drawn at the first start, kept in the state directory.
 
-    Raises: NotPermitted: it can be neither read nor written.
+    Raises: NotPermitted, NoRoom: it can be neither read nor written.
     """
     path = state / ID_FILE
     try:
@@ -97,9 +97,10 @@ def farm_id(state: Path) -> str:
             fresh.write_text(os.urandom(ID_BYTES).hex() + "\n", encoding="ascii")
             fresh.replace(path)
         text = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not in ASCII"
-        raise NotPermitted(Problem("cannot keep this farm's id", where=str(path), why=why)) from error
+    except OSError as error:
+        raise denied("cannot keep this farm's id", str(path), error) from error
+    except ValueError:
+        text = ""
     if len(text) != 2 * ID_BYTES or not text.isalnum():
         raise NotPermitted(Problem("this farm's id is none", where=str(path), todo="Remove the file, and start anew"))
     return text

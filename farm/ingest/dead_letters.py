@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from farm.errors import NotPermitted, Problem
+from farm.errors import denied
 from farm.ingest.table import Record
 from farm.ingest.verdict import Reason
 from farm.invocation import Failed
@@ -92,7 +92,7 @@ class LetterFile:
     """The two parts on disk. One process writes them."""
 
     def __init__(self, path: Path, part_limit_bytes: int = PART_LIMIT_BYTES) -> None:
-        """Raises: NotPermitted: the file cannot be opened."""
+        """Raises: NotPermitted, NoRoom: the file cannot be opened."""
         self._path = path
         self._older = path.with_name(path.name + ".1")
         self._limit_bytes = part_limit_bytes
@@ -101,9 +101,7 @@ class LetterFile:
         try:
             self._fd, self._size = _open(path)
         except OSError as error:
-            raise NotPermitted(
-                Problem("cannot open the dead-letter file", where=str(path), why=error.strerror or "")
-            ) from error
+            raise denied("cannot open the dead-letter file", str(path), error) from error
 
     def append(self, letter: Letter, now_s: float) -> None:
         """Hand a letter to the kernel. Raises: OSError: it could not be kept; nothing of it is left."""

@@ -21,7 +21,6 @@ import uvloop
 
 from farm import log
 from farm.broker import Broker, Delivery
-from farm.errors import FarmError
 from farm.ingest.brokers import close_brokers, durable_of, farm_id, open_brokers, start_brokers
 from farm.ingest.circuit import Circuit
 from farm.ingest.crew import Crew
@@ -33,7 +32,7 @@ from farm.ingest.status import IngestStatus, Reporter
 from farm.ingest.table import Trigger
 from farm.secrets import Secrets
 from farm.spec import FarmSpec
-from farm.wire.lifeline import Drain, Gone, Peer, Post, Quiet, Ready, Refused
+from farm.wire.lifeline import Drain, Gone, Peer, Post, Quiet, Ready
 from farm.wire.sockets import Pump, Sockets
 
 PROMISE_S: Final = 15.0
@@ -47,11 +46,7 @@ INTERNAL: Final = 70
 def main(post: Post) -> int:
     """Run ingest until drained; the exit code. Runs after the fork, owns all it opens."""
     with Sockets() as sockets, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(_serve(post, sockets))
-        except FarmError as error:
-            post.lifeline.send(Refused(error.exit_code, [str(problem) for problem in error.problems]))
-            return error.exit_code
+        return runner.run(_serve(post, sockets))
 
 
 async def _serve(post: Post, sockets: Sockets) -> int:
@@ -78,7 +73,7 @@ class Ingest:
     def __init__(self, post: Post, sockets: Sockets) -> None:
         """
         Raises:
-          NotPermitted: the dead-letter file or the farm's id cannot be opened.
+          NotPermitted, NoRoom: the dead-letter file or the farm's id cannot be opened.
           ManifestError: a broker's type cannot be used.
           OSError: a link cannot be bound.
         """

@@ -64,7 +64,11 @@ def listen(path: Path) -> socket.socket:
     Raises: OSError: the path cannot be bound.
     """
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    server.bind(str(path))
+    try:
+        server.bind(str(path))
+    except OSError as error:
+        server.close()
+        raise OSError(error.errno, error.strerror, str(path)) from error  # which path, bind does not say
     server.listen(16)
     server.setblocking(False)
     return server

@@ -11,6 +11,8 @@ Source: ZeroMQ zmq_getsockopt(3), ZMQ_FD; zmq.asyncio costs twice the CPU for si
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -58,7 +60,8 @@ class Sockets:
             raw.bind(address)
         except zmq.ZMQError as error:
             raw.close()
-            raise OSError(error.errno, error.strerror, address) from error
+            number = error.errno or errno.EIO
+            raise OSError(number, os.strerror(number), address.removeprefix("ipc://")) from error
         return Router(raw)
 
     def dealer(self, address: str, identity: bytes = b"") -> Dealer:

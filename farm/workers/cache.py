@@ -24,7 +24,7 @@ import msgspec
 import wasmtime
 from wasmtime import component as wt
 
-from farm.errors import Internal, NotPermitted, Problem
+from farm.errors import Internal, NotPermitted, Problem, denied
 from farm.rundir import Rundir
 from farm.workers.engine import Engine, fingerprint
 
@@ -49,10 +49,6 @@ class Entry(msgspec.Struct, frozen=True):
 
 class Tampered(Exception):
     """An entry is there and not what farm wrote: it is not used."""
-
-
-class NoRoom(Exception):
-    """Native code could be written nowhere."""
 
 
 class Cache:
@@ -87,17 +83,18 @@ class Cache:
         """Keep native code; its entry, and a warning or "" when it is kept where it will not outlive this farm.
 
         Raises:
-          NoRoom: it could be written nowhere.
-          NotPermitted: a place is not ours alone.
+          NoRoom, NotPermitted: it could be written nowhere; a place is not ours alone.
         """
         name, warning = entry_name(digest), ""
+        refused = OSError()
         for folder in (self.folder, *self.spares):
             try:
                 _make_private(folder)
                 return self._write(folder, name, code), warning
             except OSError as error:
-                warning = f"cannot keep compiled components in {self.folder}: {error.strerror}"
-        raise NoRoom(warning)
+                refused = error if not warning else refused  # by the state directory, where it belongs
+                warning = f"cannot keep compiled components in {self.folder}: {refused.strerror}"
+        raise denied("cannot keep compiled components", str(self.folder), refused) from refused
 
     def prune(self, used: Iterable[Entry]) -> None:
         """Remove entries that no component uses any more, but for the newest few, and what a compiler that died has

@@ -21,7 +21,7 @@ from farm import log
 from farm.errors import Problem
 from farm.workers import cache as caches
 from farm.workers import shapes
-from farm.workers.cache import Cache, Entry, NoRoom, Tampered
+from farm.workers.cache import Cache, Entry, Tampered
 from farm.workers.engine import Engine
 from farm.workers.exports import registry as exports
 from farm.workers.imports import registry as imports
@@ -82,7 +82,7 @@ def inspect(wasm: Path, cache: Cache) -> Inspected:
     """Find or make the native code of a .wasm, and say what it is. In a child: compiling starts threads.
 
     Raises:
-      NotPermitted: the cache directory is not ours.
+      NoRoom, NotPermitted: its native code can be kept nowhere; the cache directory is not ours.
     """
     return _inspect(wasm, cache)[0]
 
@@ -177,10 +177,7 @@ def _compiled(
         warnings.append(f"compiled component refused ({cache.folder}): {error}. It is compiled again")
     log.get().info("compiling", file=wasm.name)
     compiled = wt.Component(engine.raw, content)
-    try:
-        entry, warning = cache.store(digest, compiled.serialize())
-    except NoRoom as error:
-        entry, warning = None, str(error)
+    entry, warning = cache.store(digest, compiled.serialize())
     return compiled, entry, [*warnings, *([warning] if warning else [])], True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from farm.build import __main__ as builder
 from farm.build.child import build_in_child
-from farm.errors import BadComponent
+from farm.errors import BadComponent, NoRoom
 from tests.build.conftest import write_files
 from tests.sources import ROOT
 
@@ -63,3 +65,26 @@ def test_two_builders_of_one_handler_both_succeed(tmp_path: Path) -> None:
         first, second = pool.map(build_in_child, [tmp_path / "hello.py"] * 2)
     assert first == second
     assert list(first.parent.iterdir()) == [first]
+
+
+@pytest.mark.parametrize("words", ["kind: StorageFull, error: TarError", "cp: No space left on device"])
+def test_a_builder_that_died_for_want_of_room_is_no_fault_of_the_handler(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": ENDLESS, "tool": f"#!/bin/sh\necho '{words}' >&2\nexit 1\n"})
+    (tmp_path / "tool").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "tool"))
+    with pytest.raises(NoRoom, match=r"no room to build \(.*/\.farm/build\): No space left on device. Free some"):
+        build_in_child(tmp_path / "hello.py")
+
+
+def test_a_file_that_a_full_disk_does_not_take_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Path:
+        error = OSError(errno.ENOSPC, "No space left on device", "/sdk/_host.py")
+        error.filename2 = "/app/.farm/build/_host.py"
+        raise error
+
+    monkeypatch.setattr(builder, "build", full)
+    answer, code = builder.answer(tmp_path / "hello.py", [])
+    assert (code, answer["error"]) == (1, "no-room")
+    assert answer["problems"][0]["where"] == "/app/.farm/build/_host.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from farm.build.packages import install_packages, installed_packages, package_names, refusal
 from farm.build.python import check
 from farm.build.sources import Sources, read_sources
-from farm.errors import BadComponent
+from farm.errors import BadComponent, NoRoom
 from tests.build.conftest import make_wheel, write_files
 
 COMPILED = "cp314-cp314-manylinux_2_17_x86_64"
@@ -123,3 +124,13 @@ def test_an_index_that_does_not_answer_is_no_fault_of_the_requirement(folder: Pa
 def test_a_python_without_pip_is_told_what_to_run(folder: Path) -> None:
     problem = refusal(require(folder, "leaning"), "/usr/bin/python3: No module named pip")
     assert problem.todo.endswith("-m ensurepip")
+
+
+def test_pip_on_a_full_disk_is_no_fault_of_the_requirements(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
+        return subprocess.CompletedProcess([], 1, "", said)
+
+    monkeypatch.setattr(subprocess, "run", full)
+    with pytest.raises(NoRoom, match="no room to build"):
+        install_packages(require(folder, "leaning"))

@@ -6,13 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+import componentize_py
 import pytest
 
 from farm.build import files
 from farm.build.child import build_in_child
 from farm.build.python import build, refusal, wanted
 from farm.build.sources import read_sources
-from farm.errors import BadComponent, Internal, NotPermitted, SourceMissing
+from farm.errors import BadComponent, Internal, NoRoom, NotPermitted, SourceMissing
 from tests.build.conftest import write_files
 from tests.build.host import Guest, Sent
 
@@ -111,6 +112,16 @@ def test_a_traceback_from_inside_becomes_the_users_line(tmp_path: Path) -> None:
     )
     problem = refusal(sources, said)
     assert (problem.where, problem.why) == ("hello.py:6", "ValueError: bad total")
+
+
+def test_a_tool_that_has_no_room_says_nothing_of_the_handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise AssertionError("No space left on device (os error 28)")
+
+    write_files(tmp_path, {"farm.toml": "", "hello.py": GOOD})
+    monkeypatch.setattr(componentize_py, "componentize", full)
+    with pytest.raises(NoRoom, match=r"no room to build \(.*/\.farm/build\): No space left on device"):
+        build(tmp_path / "hello.py")
 
 
 def test_code_that_ends_the_process_is_told(tmp_path: Path) -> None:

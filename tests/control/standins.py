@@ -6,6 +6,7 @@ Each writes what it hears to `<state>/heard.jsonl`. `<state>/<name>.does`, read 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -74,8 +75,7 @@ class Standin:
         post = self.post
         if "crash" in self.does:
             return 9
-        if "refuse" in self.does:
-            raise PortTaken(Problem("port taken", where="127.0.0.1:3005", why="in use", todo="Choose another"))
+        self.refuse()
         if "call" in self.does:
             post.pulse.start(42, time.monotonic_ns(), int(PROMISE_S * 1e9))
         if "late" in self.does:  # it is never ready
@@ -104,6 +104,13 @@ class Standin:
                 return 0
             self.obey()
             post.pulse.promise(PROMISE_S)
+
+    def refuse(self) -> None:
+        """Say that it cannot start, if it shall."""
+        if "refuse" in self.does:
+            raise PortTaken(Problem("port taken", where="127.0.0.1:3005", why="in use", todo="Choose another"))
+        if "full" in self.does:
+            raise OSError(errno.ENOSPC, "No space left on device", "/state/work.sock")
 
     def obey(self) -> None:
         """Do what a test asks a process that already runs for."""

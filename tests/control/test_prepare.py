@@ -64,6 +64,16 @@ found = [inspector.inspect("echo", folder / "echo.wasm") for _ in range(2)]
 print(json.dumps([[one.compiled, one.digest, len(one.entry), one.problems] for one in found]))
 """
 
+FULL = """
+import errno
+write = os.write
+def write_or_refuse(fd, data):
+    if os.readlink(f"/proc/self/fd/{fd}").endswith(".new"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return write(fd, data)
+os.write = write_or_refuse
+"""
+
 PREPARE = """
 try:
     done = prepare(spec, directories, "error")
@@ -110,6 +120,16 @@ def test_what_is_prepared_is_all_that_workers_need_and_no_thread_is_left(family:
         assert digest == hashlib.sha256(wat.wasm("echo")).hexdigest()
         assert entry_bytes > 0
     assert threads == 1
+
+
+def test_where_no_disk_has_room_for_native_code_the_line_says_so(family: Family) -> None:
+    family.add("echo", wat.wasm("echo"))
+    exit_code, said = family.run(FULL + PREPARE, "echo")
+    state = family.folder / "state"
+    assert exit_code == 74
+    [line] = said
+    assert line.startswith(f"cannot keep compiled components ({state}/")
+    assert line.endswith("/cache): No space left on device. Free some disk space")
 
 
 def test_the_problems_of_all_components_are_said_at_once(family: Family) -> None:

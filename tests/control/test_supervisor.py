@@ -143,6 +143,15 @@ def test_a_refusal_while_starting_ends_the_farm_with_its_code_and_text(standins:
     assert process.stdout.read() == b""
 
 
+def test_a_child_whose_disk_is_full_ends_the_farm_with_74_while_it_starts(standins: Standins) -> None:
+    standins.does("ingest-0", "full")
+    process = standins.start(workers=1)
+    assert process.wait(30) == 74
+    text = standins.log.read_text()
+    assert "error: no room (/state/work.sock): No space left on device. Free some disk space" in text.splitlines()
+    assert '"crashed"' not in text
+
+
 def test_a_refusal_later_is_tried_again(standins: Standins) -> None:
     standins.up(workers=1)
     standins.does("worker-0", "refuse")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from farm.errors import FarmError
 from farm.ingest import process
 from farm.invocation import Failed, Finished, Invoke, Output
 from farm.rundir import Rundir
@@ -151,6 +152,7 @@ class House:
         self.sockets = Sockets()
         self.lifeline, child = pair()
         self.code: int | None = None
+        self.refused: FarmError | None = None
         self.boot = 0
         self.workers: list[Worker] = []
         self.up: list[Any] = []
@@ -213,7 +215,10 @@ class House:
         self.lifeline.close()
 
     def _run(self, post: Post) -> None:
-        self.code = process.main(post)
+        try:
+            self.code = process.main(post)
+        except FarmError as error:  # a process tells its supervisor of it
+            self.refused = error
 
 
 @contextmanager

@@ -180,9 +180,10 @@ def test_a_farm_keeps_its_id(tmp_path: Path) -> None:
 
 
 def test_a_farm_with_half_an_id_does_not_start(tmp_path: Path) -> None:
-    (tmp_path / "id").write_text("abc")
-    with pytest.raises(NotPermitted, match="id"):
-        farm_id(tmp_path)
+    for text in ("abc", "\xe4" * 12):
+        (tmp_path / "id").write_text(text)
+        with pytest.raises(NotPermitted, match="this farm's id is none"):
+            farm_id(tmp_path)
     with pytest.raises(NotPermitted, match="id"):
         farm_id(tmp_path / "nowhere")
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from farm.brokers.memory import MemoryBroker
+from farm.errors import NotPermitted
 from farm.ingest import crew, process
 from farm.invocation import Failed, Finished, Invoke, Output
 from farm.spec import PublishSpec, TriggerSpec
 from farm.wire import relay, work
-from farm.wire.lifeline import Quiet, Refused, Restart
+from farm.wire.lifeline import Quiet, Restart
 from farm.wire.relay import Publish
 from tests.ingest.farmhouse import EXAMPLE, House, component, farm_spec, house_of, until
 
@@ -366,10 +367,10 @@ def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(0o700)
     (tmp_path / "state" / "dead-letters.jsonl").symlink_to("elsewhere")
     house = House(ONE, tmp_path)
-    refused = house.word(Refused)
+    refused = until(lambda: house.refused)
     house.close()
-    assert (house.code, refused.exit_code) == (77, 77)
-    assert "cannot open the dead-letter file" in refused.problems[0]
+    assert isinstance(refused, NotPermitted)
+    assert "cannot open the dead-letter file" in str(refused)
 
 
 ORPHAN = """

@@ -34,6 +34,12 @@ def answering(path: Path, answer: bytes) -> threading.Thread:
     return thread
 
 
+def test_a_path_that_cannot_be_bound_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        admin.listen(tmp_path / "missing" / "admin.sock")
+    assert caught.value.filename == str(tmp_path / "missing" / "admin.sock")
+
+
 def test_nobody_who_listens_is_no_farm(path: Path) -> None:
     with pytest.raises(NotRunning):
         admin.ask(path, "status", 5)
