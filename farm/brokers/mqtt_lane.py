@@ -82,8 +82,9 @@ class Lane:
         self._opening: Link | None = None
         self._wanted: dict[str, int] = {}
         self._spared = set(plan.kept)  # of an earlier life: not ended before it is known that nobody wants them
-        self._asked: set[str] = set()  # on this connection
-        self._fresh: set[str] = set()  # on this connection, and never before
+        self._new: set[str] = set()  # never granted, to no earlier life either
+        self._asked: dict[str, int] = {}  # on this connection -> identifier
+        self._fresh: set[str] = set()  # on this connection, while they were new
         self._open: dict[int, str] = {}  # number of a SUBSCRIBE that is not answered -> filter
         self._ending: dict[int, str] = {}  # number of an UNSUBSCRIBE that is not answered -> filter
         self._refused: dict[str, str] = {}
@@ -91,7 +92,8 @@ class Lane:
         self._life: asyncio.Task[None] | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._hurried = False
-        self._up_s = self._asked_s = self._asked_again_s = 0.0
+        self._up_s = self._asked_s = 0.0
+        self._refused_s = 0.0  # when the first of them was refused, or all were asked for again
         self._client_id = ""
         self._short_count = 0  # connections in a row that ended soon
 
@@ -112,6 +114,7 @@ class Lane:
         """Be subscribed to these, by these identifiers, and to nothing else but what is spared."""
         self._wanted = dict(filters)
         self._spared.difference_update(filters)
+        self._new.intersection_update(filters)
         self._sync()
 
     def tidy(self) -> list[str]:
@@ -168,18 +171,27 @@ class Lane:
         """The answer to a SUBSCRIBE."""
         topic_filter = self._open.pop(number, None)
         if topic_filter is not None and topic_filter in self._wanted:
-            if reason >= REFUSED:
-                self._refused[topic_filter] = text
-            elif reason < self._plan.qos:
-                self._refused[topic_filter] = f"it grants QoS {reason} alone: set qos = {reason}"
-            else:
+            if reason < REFUSED:
+                self._new.discard(topic_filter)
+            elif topic_filter in self._new:
+                self._strike_out(topic_filter)
+            if self._plan.qos <= reason < REFUSED:
                 self._refused.pop(topic_filter, None)
+            else:
+                self._refused_s = self._refused_s if self._refused else asyncio.get_running_loop().time()
+                less = f"it grants QoS {reason} alone: set qos = {reason}"
+                self._refused[topic_filter] = less if reason < REFUSED else text
         self._look()
 
     def unsubscribed(self, number: int) -> None:
         """The answer to an UNSUBSCRIBE: the server has it no longer."""
         topic_filter = self._ending.pop(number, None)
-        if topic_filter is not None and self._plan.kept.pop(topic_filter, None) is not None:
+        if topic_filter is not None:
+            self._strike_out(topic_filter)
+
+    def _strike_out(self, topic_filter: str) -> None:
+        """The server does not have it."""
+        if self._plan.kept.pop(topic_filter, None) is not None:
             self._plan.keep()
 
     def _shortcoming(self) -> str:
@@ -198,21 +210,23 @@ class Lane:
             return
         changed = False
         for topic_filter, identifier in self._wanted.items():
-            if topic_filter in self._asked:
+            if self._asked.get(topic_filter) == identifier:
                 continue
-            fresh = self._plan.retained and topic_filter not in kept
+            if topic_filter not in kept:
+                self._new.add(topic_filter)
+            fresh = self._plan.retained and topic_filter in self._new
             if fresh:
                 self._fresh.add(topic_filter)
             changed |= kept.get(topic_filter) != identifier
-            kept[topic_filter] = identifier
-            self._asked.add(topic_filter)
+            kept[topic_filter] = self._asked[topic_filter] = identifier
             self._ending = {number: each for number, each in self._ending.items() if each != topic_filter}
             self._open[link.subscribe(topic_filter, Wish(self._plan.qos, identifier, fresh))] = topic_filter
             self._asked_s = asyncio.get_running_loop().time()
+        for topic_filter in self._asked.keys() - self._wanted.keys():
+            del self._asked[topic_filter]
+            self._refused.pop(topic_filter, None)
         for topic_filter in kept.keys() - self._wanted.keys() - self._spared - set(self._ending.values()):
             self._ending[link.unsubscribe(topic_filter)] = topic_filter
-            self._asked.discard(topic_filter)
-            self._refused.pop(topic_filter, None)
         if changed:
             self._plan.keep()
 
@@ -263,9 +277,10 @@ class Lane:
         now_s = loop.time()
         if self._open and now_s - self._asked_s > CONNECT_S:
             self.link.drop(f"{NO_ANSWER} to a SUBSCRIBE")
-        if self._refused and now_s - self._asked_again_s > AGAIN_S:
-            self._asked_again_s = now_s
-            self._asked.difference_update(self._refused)
+        if self._refused and now_s - self._refused_s > AGAIN_S:
+            self._refused_s = now_s
+            for topic_filter in self._refused:
+                self._asked.pop(topic_filter, None)
             self._sync()
         self._ticking = loop.call_later(TICK_S, self._tick)
 
