@@ -155,7 +155,9 @@ class Whole(Checked):
     def parse(self, value: object) -> int:
         """The number itself. Raises BadValue: "5" and true are no numbers here, whatever Python says of them."""
         if isinstance(value, bool) or not isinstance(value, int):
-            raise BadValue(Problem(f"{_shown(value)} is no whole number", todo=f"Write one, such as {self.least or 1}"))
+            quoted = isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value)
+            todo = f"Write {value}, without quotes" if quoted else f"Write one, such as {self.least or 1}"
+            raise BadValue(Problem(f"{_shown(value)} is no whole number", todo=todo))
         if not self.least <= value <= self.most:
             raise _out_of_range(value, str(self.least), str(self.most))
         return value

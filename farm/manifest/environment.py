@@ -161,7 +161,7 @@ def _new_open_key(name: str, targets: Mapping[str, _Target]) -> _Target | None:
 
 
 def _unknown(name: str, targets: Mapping[str, _Target]) -> Problem:
-    close = get_close_matches(name, list(targets), n=1, cutoff=0.7)
+    close = get_close_matches(name, [*targets, *sorted(OTHERS)], n=1, cutoff=0.7)
     return Problem(
         f"unknown variable {name}",
         where="environment",

@@ -9,14 +9,15 @@ from typing import Final
 from farm.errors import Problem
 from farm.manifest.read import Manifest
 from farm.spec import FarmSpec, TriggerSpec
-from farm.subject import compile_filter
+from farm.subject import WILDCARDS, compile_filter
 
 HOPS: Final = 16  # after so many outputs of outputs ingest ends a message
+ANY_WILDCARD: Final = "*?>#+"  # of one broker or another
 
 
 def review(manifest: Manifest) -> list[Problem]:
     """The warnings about a manifest, each in the format of an error. The farm runs all the same."""
-    return [*_circles(manifest), *_twice(manifest), *_idle(manifest), *_lost(manifest)]
+    return [*_circles(manifest), *_twice(manifest), *_idle(manifest), *_lost(manifest), *_literal(manifest)]
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,23 @@ def _lost(manifest: Manifest) -> Iterator[Problem]:
                 why=f'nothing of {publish.broker} takes in "{publish.subject}": each message will be a dead letter',
                 todo=f"Add it to `subjects` of {publish.broker}, beside what triggers listen to",
             )
+
+
+def _literal(manifest: Manifest) -> Iterator[Problem]:
+    """Topics with another broker's wildcards in them."""
+    for each in _triggers(manifest.spec):
+        broker = manifest.spec.brokers[each.spec.broker]
+        known = WILDCARDS[broker.grammar]
+        foreign = [c for c in ANY_WILDCARD if c in each.spec.topic and c not in known]
+        if not foreign or "\\" in each.spec.topic:
+            continue
+        key = f"{each.key}.topic" if each.spec.queue is None else f"{each.key}.queue.topic"
+        todo = f"Write {' or '.join(c for c in known if c in ANY_WILDCARD)}"
+        if broker.type == "memory" and foreign == [">"]:
+            todo += ', or give the broker wildcards = "nats"'
+        yield Problem(
+            f"{key} has a wildcard of another broker",
+            where=manifest.sources[key],
+            why=f'{" and ".join(foreign)} in "{each.spec.topic}" stands for itself on {broker.name}',
+            todo=todo,
+        )

@@ -118,7 +118,7 @@ def _file_fault(source: Path) -> str | None:
 
 def _missing(path: KeyPath, what: str, source: Path) -> Finding:
     try:
-        siblings = [each.name for each in source.parent.iterdir() if each.suffix in SOURCES]
+        siblings = [each.name for each in source.parent.iterdir() if each.suffix in SOURCES and each != source]
     except OSError:
         siblings = []  # no such folder: then nothing is near
     nearest = get_close_matches(source.name, siblings, n=1)

@@ -180,7 +180,7 @@ def _finding(path: KeyPath, of: type, details: ErrorDetails) -> Finding:
         case "literal_error":
             why, todo = _choices(given, details["ctx"]["expected"] if "ctx" in details else "", todo)
         case "tuple_type" if setting is not None and setting.kind == "tables" and isinstance(given, dict):
-            why, todo = "it is a table, not an array of tables", f"Write [[{dotted(here)}]], with two brackets"
+            why, todo = "it is a table, not an array of tables", f"Write {here[-1]} = [{{ .. }}], or [[{dotted(here)}]]"
         case "string_type" | "path_type":
             why = f"it is {_kind_of(given)}, not a string"
         case "tuple_type":
@@ -225,4 +225,4 @@ def _kind_of(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)

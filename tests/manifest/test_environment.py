@@ -94,6 +94,7 @@ def test_a_bad_value_is_told_with_the_variables_name_after_what_is_wrong_in_the_
         ("FARM_BROKERS_TEST_GATEWAY_PORT", "Did you mean FARM_BROKERS__TEST__GATEWAY__PORT?"),
         ("FARM_COMPONENTS__HELLO__TRIGGERS__1__TOPIC", "Did you mean FARM_COMPONENTS__HELLO__TRIGGERS__0__TOPIC?"),
         ("FARM_BROKERS__NEW__TYPE", "Did you mean FARM_BROKERS__"),
+        ("FARM_WORKER", "Did you mean FARM_WORKERS?"),
         ("FARM_XYZZY", "Unset it; `farm config show` lists the keys there are"),
     ],
 )

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from farm.manifest.read import read
 from farm.manifest.review import review
 from tests.manifest.example import EXAMPLE, SMALL, write
@@ -64,3 +66,24 @@ def test_an_output_that_no_stream_of_an_embedded_server_takes_in_is_told(tmp_pat
     assert warnings(tmp_path, named) == []
     other = text.replace('server = "embedded"', 'servers = ["localhost"]')
     assert warnings(tmp_path, other) == [], "it may have streams that farm knows nothing of"
+
+
+def test_a_wildcard_of_another_broker_is_told(tmp_path: Path) -> None:
+    assert warnings(tmp_path, SMALL + trigger("a.>", "b")) == [
+        "components.hello.triggers[0].topic has a wildcard of another broker (farm.toml:9): "
+        '> in "a.>" stands for itself on test. Write * or ?, or give the broker wildcards = "nats"'
+    ]
+    (line,) = warnings(tmp_path, SMALL + trigger("a/#", "b"))
+    assert line.endswith("Write * or ?")
+
+
+@pytest.mark.parametrize(
+    ("broker", "topic"),
+    [
+        ('"memory"\nwildcards = "nats"', "a.>"),
+        ('"mqtt"\nurl = "mqtt://h"', "a.+.#"),
+        ('"redis"\nurl = "redis://h"', "a\\\\>"),
+    ],
+)
+def test_of_what_the_broker_knows_or_what_is_meant_so_nothing_is_said(tmp_path: Path, broker: str, topic: str) -> None:
+    assert warnings(tmp_path, SMALL.replace('"memory"', broker) + trigger(topic, "b")) == []

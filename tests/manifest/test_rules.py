@@ -50,7 +50,7 @@ def test_a_missing_source_beside_another_fault_is_a_bad_manifest(tmp_path: Path)
 def test_a_folder_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "x.py").mkdir()
     (line,) = said(tmp_path, SMALL.replace("hello.py", "x.py") + "triggers = []\n", SourceMissing)
-    assert line.startswith("x.py is no file (farm.toml:6)")
+    assert line == "x.py is no file (farm.toml:6): components.hello.source names it. Create it, or correct the name"
 
 
 @pytest.mark.parametrize("source", ["a" * 5000 + ".py", "hello.py/x.py", "loop.py"])

@@ -23,6 +23,11 @@ from tests.manifest.example import component, said, trigger
             "bad components.hello.concurrency (farm.toml:7): true is no whole number. Write one, such as 1",
         ),
         (
+            'concurrency = "4"',
+            'bad components.hello.concurrency (farm.toml:7): "4" is no whole number. Write 4, without quotes',
+        ),
+        ("payload = true", "bad components.hello.payload (farm.toml:7): true is none of text, binary. "),
+        (
             'payload = "txt"',
             'bad components.hello.payload (farm.toml:7): "txt" is none of text, binary. Did you mean "text"?',
         ),
@@ -101,7 +106,7 @@ def test_a_bad_line_of_a_trigger_is_told_with_what_to_write(tmp_path: Path, line
 def test_a_table_where_an_array_of_tables_belongs_is_told_how_many_brackets(tmp_path: Path) -> None:
     assert said(tmp_path, component('[components.hello.triggers]\nbroker = "test"\n')) == [
         "bad components.hello.triggers (farm.toml:7): it is a table, not an array of tables. "
-        "Write [[components.hello.triggers]], with two brackets"
+        "Write triggers = [{ .. }], or [[components.hello.triggers]]"
     ]
 
 
