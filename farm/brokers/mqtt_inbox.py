@@ -5,7 +5,9 @@
     connection gone                     the server sends again what it has not heard about, by the same number: what is
                                         still held here is known by it, and is not handed over a second time
 A server gives a number to another message only once it has the PUBACK for the first, so a number that is held, with the
-same topic and payload, is the same message. There is no way to give one back: released, it waits here again.
+same topic and payload and marked as sent again, is the same message. One that was killed may know an older number only:
+what it gives that of a held message to comes for the first time. There is no way to give one back: released, it waits
+here again.
 """
 
 from __future__ import annotations
@@ -27,16 +29,18 @@ EARLY_LIMIT_BYTES: Final = 64 << 20
 
 
 class Token:
-    """One message that the server waits to hear about. left: deliveries of it that are here and not settled; link: the
-    connection that brought it last, None where the server has forgotten it; behind: not all of them are here, so that
-    the server must send it again.
+    """One message that the server waits to hear about, by its number `mid`. left: deliveries of it that are here and not
+    settled; link: the connection that brought it last, None where the server has forgotten it; behind: not all of them
+    are here, so that the server must send it again.
     """
 
-    __slots__ = ("arrival", "behind", "inbox", "left", "link")
+    __slots__ = ("behind", "inbox", "left", "link", "mid", "payload", "topic")
 
     def __init__(self, inbox: Inbox, arrival: Arrival, left: int, link: Link) -> None:
         self.inbox = inbox
-        self.arrival = arrival
+        self.mid = arrival.mid
+        self.topic = arrival.topic
+        self.payload = arrival.payload
         self.left = left
         self.link: Link | None = link
         self.behind = False
@@ -100,9 +104,9 @@ class Inbox:
                 self._put(arrival, places, read(arrival))
             elif self._early is None:
                 self._pass_over(arrival)
-            elif len(self._early) < EARLY_LIMIT and self._early_bytes + len(arrival.payload) <= EARLY_LIMIT_BYTES:
+            elif len(self._early) < EARLY_LIMIT and self._early_bytes + arrival.size_bytes <= EARLY_LIMIT_BYTES:
                 self._early.append(arrival)
-                self._early_bytes += len(arrival.payload)
+                self._early_bytes += arrival.size_bytes
             else:
                 self.owed = True
 
@@ -133,8 +137,8 @@ class Inbox:
         token = self._held.get(arrival.mid)
         if token is None:
             return False
-        held = token.arrival
-        if not token.behind and held.topic == arrival.topic and held.payload == arrival.payload:
+        same = arrival.dup and token.topic == arrival.topic and token.payload == arrival.payload
+        if same and not token.behind:
             token.link = self._link
             if not token.left:
                 self._acknowledge(token)
@@ -182,11 +186,11 @@ class Inbox:
 
     def _acknowledge(self, token: Token) -> None:
         self._forget(token)
-        self._ack(token.arrival.mid)
+        self._ack(token.mid)
 
     def _forget(self, token: Token) -> None:
-        if self._held.get(token.arrival.mid) is token:
-            del self._held[token.arrival.mid]
+        if self._held.get(token.mid) is token:
+            del self._held[token.mid]
 
     def _ack(self, mid: int) -> None:
         if mid and self._link is not None:

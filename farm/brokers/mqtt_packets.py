@@ -42,9 +42,11 @@ class Unasked(Malformed):
 
 
 class Extras:
-    """What a PUBLISH of MQTT 5 has beside topic and payload. identifiers: of the subscriptions that it is for."""
+    """What a PUBLISH of MQTT 5 has beside topic and payload. identifiers: of the subscriptions that it is for;
+    size_bytes: of all properties.
+    """
 
-    __slots__ = ("content_type", "correlation", "identifiers", "pairs", "response_topic")
+    __slots__ = ("content_type", "correlation", "identifiers", "pairs", "response_topic", "size_bytes")
 
     def __init__(self) -> None:
         self.identifiers: list[int] = []
@@ -52,6 +54,7 @@ class Extras:
         self.content_type = ""
         self.response_topic = ""
         self.correlation = b""
+        self.size_bytes = 0
 
 
 class Arrival:
@@ -70,6 +73,11 @@ class Arrival:
         self.retain = bool(flags & _RETAIN)
         self.extras = extras
         self.is_large = False
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes while it waits, about."""
+        return len(self.topic) + len(self.payload) + self.extras.size_bytes
 
 
 class Ack:
@@ -243,6 +251,7 @@ def _write_name(name: str) -> bytes:
 
 def _read_extras(body: bytes, place: int, end: int) -> Extras:
     extras = Extras()
+    extras.size_bytes = end - place
     while place < end:
         kind = body[place]
         place += 1

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from farm.broker import Home
+from farm.broker import Home, Published, Refused
 from farm.brokers.mqtt import MqttBroker
 from farm.brokers.options.mqtt import MqttSpec
-from farm.testing.rig import Ends
+from farm.errors import BrokerUnavailable
+from farm.message import Message
+from farm.testing.rig import Ends, eventually
 from tests.contract.mqtt_rig import KEPT, PlainClient
 from tests.servers import Mosquitto
 
@@ -54,3 +56,12 @@ def held_by(ends: Ends) -> int:
     """How many messages the server waits to hear about."""
     sessions: dict[str, Any] = vars(ends.broker)["_sessions"]
     return sum(len(vars(session.inbox)["_held"]) for session in sessions.values())
+
+
+async def last_word_on(message: Message, ends: Ends) -> Published | Refused:
+    """Publish until the answer is not "unknown": mosquitto 2.0.11 closes the connection a while after each no."""
+    while True:
+        await eventually(lambda: ends.broker.state == "up", "the broker to be up")
+        [answer] = await ends.publish(message)
+        if not isinstance(answer, BrokerUnavailable):
+            return answer

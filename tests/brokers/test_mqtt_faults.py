@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from farm.broker import Home, Published, Refused
+from farm.broker import Home, Published
 from farm.brokers.faults import WANTED
 from farm.brokers.mqtt import MqttBroker
-from farm.errors import BrokerError, BrokerUnavailable, InputError, NotPermitted
+from farm.errors import BrokerError, InputError, NotPermitted
 from farm.message import Message
 from farm.secrets import Secrets
 from farm.spec import Secret, TlsSpec
 from farm.testing.rig import Ends, eventually, home_of
-from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, held_by, spec_of
+from tests.brokers.mqtt_ends import VERSIONS, broker_of, client_of, held_by, last_word_on, spec_of
 from tests.brokers.nats_keys import certificates
 from tests.contract.mqtt_rig import KEPT, PlainClient
 from tests.servers import Mosquitto, NatsServer, free_port, program
@@ -144,15 +144,6 @@ async def test_what_is_too_large_for_a_server_that_did_not_say_so_is_refused_for
         assert isinstance(answer, InputError)
         assert str(answer).endswith(": packet too large")
         assert isinstance(await last_word_on(Message("2", "a.b", b"x" * 1000), ends), Published)
-
-
-async def last_word_on(message: Message, ends: Ends) -> Published | Refused:
-    """Publish until the answer is not "unknown": mosquitto 2.0.11 closes the connection a while after each no."""
-    while True:
-        await eventually(lambda: ends.broker.state == "up", "the broker to be up")
-        [answer] = await ends.publish(message)
-        if not isinstance(answer, BrokerUnavailable):
-            return answer
 
 
 async def test_a_subscription_that_is_refused_is_no_small_matter(
