@@ -379,7 +379,7 @@ class JetStreamBroker(Broker):
         self._doubts.discard(subject)
         if not taken and self._streams.should_take(subject):
             self._lost()
-        self._publishes.settle_doubt(subject, taken=taken or not self._arranged)
+        self._publishes.settle_doubt(subject, taken=taken if self._arranged else None)
 
     def _begin(self, coroutine: Coroutine[object, object, None]) -> None:
         work = lives.begin(coroutine, "what a JetStream broker looks after")

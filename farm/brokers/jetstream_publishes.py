@@ -173,16 +173,16 @@ class Publishes:
         if self.silent and now_s > self._silent_until_s:
             self.silent = False
 
-    def settle_doubt(self, subject: str, *, taken: bool) -> None:
-        """Whether a stream takes in this subject was found out, or cannot be: then it may."""
+    def settle_doubt(self, subject: str, *, taken: bool | None) -> None:
+        """Whether a stream takes in this subject was found out; None: it will be once all streams are in place."""
         answer: Refused
-        if taken:
+        if taken is not False:
             answer = BrokerUnavailable(Problem("the broker confirmed nothing", why=f"no stream answers on {subject!r}"))
         else:
             todo = "Add it to `subjects` of the broker"
             answer = InputError(Problem(f"no stream takes in {subject!r}", self._name, todo=todo))
         for number, batch in list(self._open.items()):
-            if batch.messages[number - batch.first].subject == subject and (not taken or number in self._unheard):
+            if batch.messages[number - batch.first].subject == subject and (taken is False or number in self._unheard):
                 if taken:
                     self._fall_silent(time.monotonic() + ABSENCE_S)
                 self._answer(batch, number, answer)

@@ -114,6 +114,15 @@ def test_a_subject_that_no_stream_takes_in_says_nothing_of_the_server(house: Hou
     assert not house.publishes.silent
 
 
+def test_a_stream_that_is_not_in_place_yet_is_not_silent(house: House) -> None:
+    house.publish()
+    house.find_nobody(0)
+    house.publishes.settle_doubt("a.b", taken=None)
+    house.pass_s(0)
+    assert [type(answer) for answer in house.answers[0]] == [BrokerUnavailable]
+    assert not house.publishes.silent
+
+
 @pytest.mark.parametrize(
     ("code", "err_code", "kind"),
     [
