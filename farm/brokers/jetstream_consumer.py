@@ -19,7 +19,7 @@ from farm.broker import Delivery, OnDeliveries, Subscription
 from farm.brokers.headers import from_headers
 from farm.brokers.jetstream_api import NEXT, Stream
 from farm.brokers.jetstream_publishes import REPLY_TO
-from farm.brokers.jetstream_pulls import Pulls
+from farm.brokers.jetstream_pulls import BEAT, Pulls
 from farm.brokers.nats_connection import NatsConnection
 from farm.brokers.nats_protocol import ACK_PREFIX, Raw, decode_headers, encode_word, status_of
 from farm.message import Message
@@ -235,6 +235,7 @@ class Consumer:
     def _heard(self, raws: list[Raw]) -> None:
         """Deliveries, or what became of a pull."""
         came = 0
+        self._pulls.heard(time.monotonic())
         for raw in raws:
             if raw[1].startswith(ACK_PREFIX):
                 came += 1
@@ -297,8 +298,10 @@ class Consumer:
             self._acknowledge([known], time.monotonic())
 
     def _hear_of_pull(self, raw: Raw) -> None:
-        """One has ended; or nothing is to be had of the consumer, which must be looked at."""
+        """One waits, or has ended; or nothing is to be had of the consumer, which must be looked at."""
         code, text = status_of(raw[2])
+        if code == BEAT:
+            return
         if self._pulls.is_end(code, text):
             self._pulls.ended(raw[0][self._cut :].decode(errors="replace"), raw[2], text)
         else:

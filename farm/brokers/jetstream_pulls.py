@@ -3,6 +3,7 @@
     granted > wishes: pulls for what is granted and not asked for yet > filled, one message after the other
                                                                       > ended: by the server, which says what is left
                                                                       > forgotten: nothing was heard, or all are lost
+    a server that has nothing for a pull says so every BEAT_S: a consumer whose leader has changed may have lost it
 The server fills the pulls that wait in turn, so how much of each is left is known only when one ends; how much is asked
 for in all is known always.
 """
@@ -18,6 +19,8 @@ from farm.brokers.nats_protocol import decode_headers
 
 PULL_S: Final = 20.0  # a pull waits at the server for so long at most
 GRACE_S: Final = 5.0  # and of one of which nothing is heard for so much longer nothing will be
+BEAT_S: Final = 5.0
+DEAF_S: Final = 12.0  # nothing was heard for so long, no beat either: whoever had the pulls has them no more
 BATCH_LIMIT: Final = 256
 BATCH_LIMIT_BYTES: Final = 8 << 20  # what messages weigh is known only when they are here
 PULLS_LIMIT: Final = 8  # at once: with what is held, 128 MiB and a message at most
@@ -25,6 +28,7 @@ NS: Final = 1_000_000_000
 TOO_LARGE: Final = "message size exceeds"  # in the text of a pull's end
 COMPLETED: Final = "batch completed"
 SHUTDOWN: Final = "server shutdown"  # its connection ends too; until then it denies consumers that it has kept
+BEAT: Final = 100  # it waits
 ENDED: Final = (404, 408)  # nothing is there; its time is over
 UNFILLED: Final = "nats-pending-messages"
 UNFILLED_BYTES: Final = "nats-pending-bytes"
@@ -48,6 +52,7 @@ class Pulls:
         self.asked = 0
         self._open: Final[deque[_Pull]] = deque()
         self._number = 0
+        self._heard_s = 0.0  # when anything came, or the first of those that are open was asked for
         self._limit_bytes = BATCH_LIMIT_BYTES  # of a pull; 0: none, for a message did not fit
 
     def wishes(self, granted: int, now_s: float) -> Iterator[tuple[int, bytes]]:
@@ -55,16 +60,22 @@ class Pulls:
         much is asked for already.
         """
         missing = granted - self.asked
+        if not self._open:
+            self._heard_s = now_s
         while missing > 0 and (missing >= self.asked or missing >= BATCH_LIMIT) and len(self._open) < PULLS_LIMIT:
             count = min(missing, BATCH_LIMIT)
             self._number += 1
             self._open.append(_Pull(self._number, count, now_s + PULL_S + GRACE_S))
             self.asked += count
             missing -= count
-            wish = {"batch": count, "expires": int(PULL_S * NS)}
+            wish = {"batch": count, "expires": int(PULL_S * NS), "idle_heartbeat": int(BEAT_S * NS)}
             if self._limit_bytes:
                 wish["max_bytes"] = self._limit_bytes
             yield self._number, json.dumps(wish).encode()
+
+    def heard(self, now_s: float) -> None:
+        """Messages, or a word about a pull."""
+        self._heard_s = now_s
 
     def filled(self, count: int) -> None:
         """So many messages came."""
@@ -100,6 +111,8 @@ class Pulls:
     def expire(self, now_s: float) -> bool:
         """Forget those that nothing is heard of; whether there were any."""
         before = len(self._open)
+        if before and now_s - self._heard_s > DEAF_S:
+            self.forget()
         while self._open and now_s > self._open[0].until_s:
             self.asked = max(0, self.asked - self._open.popleft().left)
         return len(self._open) < before

@@ -125,6 +125,12 @@ def test_what_comes_while_nobody_knows_whose_it_is_waits_until_that_is_known() -
     assert house.given_back == []
 
 
+def test_a_pull_that_waits_says_nothing_of_its_consumer() -> None:
+    house = House()
+    house.end_of_pull(b"100 Idle Heartbeat")
+    assert house.lost == 0
+
+
 def test_what_came_of_another_stream_of_the_name_is_given_back_to_it() -> None:
     house = House()
     house.end_of_pull(GONE)

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from farm.brokers.jetstream_pulls import BATCH_LIMIT, BATCH_LIMIT_BYTES, GRACE_S, PULL_S, PULLS_LIMIT, Pulls
+from farm.brokers.jetstream_pulls import (
+    BATCH_LIMIT,
+    BATCH_LIMIT_BYTES,
+    BEAT_S,
+    DEAF_S,
+    GRACE_S,
+    PULL_S,
+    PULLS_LIMIT,
+    Pulls,
+)
 
 
 def counts(pulls: Pulls, granted: int, now_s: float = 0.0) -> list[int]:
@@ -77,9 +86,31 @@ def test_an_end_without_a_word_of_what_is_left_is_reckoned() -> None:
 def test_a_pull_of_which_nothing_is_heard_is_forgotten() -> None:
     pulls = Pulls()
     assert counts(pulls, 10, now_s=100.0) == [10]
+    pulls.heard(100.0 + PULL_S)  # of another
     assert not pulls.expire(100.0 + PULL_S + GRACE_S)
     assert pulls.expire(100.1 + PULL_S + GRACE_S)
     assert counts(pulls, 10) == [10]
+
+
+def test_pulls_that_wait_are_kept_while_the_server_says_that_they_do() -> None:
+    pulls = Pulls()
+    [(_, wish)] = pulls.wishes(10, 100.0)
+    assert json.loads(wish)["idle_heartbeat"] == BEAT_S * 1e9
+    assert 2 * BEAT_S <= PULL_S, "the server refuses more"
+    pulls.heard(100.0 + BEAT_S)
+    assert not pulls.expire(100.0 + DEAF_S + 1)
+    assert counts(pulls, 10) == []
+
+
+def test_pulls_are_forgotten_when_the_server_says_nothing_at_all() -> None:
+    """As when it has stood still and is back, and its consumer's leader is another: it does not know of them."""
+    pulls = Pulls()
+    assert counts(pulls, 1000, now_s=100.0) == [256, 256, 256]
+    pulls.heard(101.0)
+    assert not pulls.expire(101.0 + DEAF_S)
+    assert pulls.expire(101.1 + DEAF_S)
+    assert counts(pulls, 1000, now_s=101.1 + DEAF_S) == [256, 256, 256]
+    assert not pulls.expire(101.2 + DEAF_S)
 
 
 def test_a_bound_in_bytes_is_lifted_only_when_a_message_does_not_fit_alone() -> None:
