@@ -25,6 +25,8 @@ Grammar = Literal["reference", "nats", "redis", "mqtt", "exact"]
 WILDCARDS: Final[Mapping[Grammar, str]] = MappingProxyType(
     {"reference": "*?", "nats": "*>", "redis": "*?[\\", "mqtt": "*+>#", "exact": ""}
 )
+# How a subscription begins that takes messages away from others, some or all. Source: MQTT 5, 4.8.2; EMQX.
+MQTT_ORDERS: Final = ("$share", "$queue", "$exclusive")
 # What nearly every subject is made of: told at a glance to be valid, if it is not reserved.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_:-]*(?:\.[A-Za-z0-9_:-]+)*").fullmatch
 
@@ -65,7 +67,8 @@ def validate_filter(pattern: str, grammar: Grammar) -> None:
 
     Raises:
       InvalidSubject: as `validate`, but the grammar's wildcards are welcome; with "nats" and "mqtt" only as whole
-        tokens, and what stands for the rest only last. With "mqtt" a slash too: it is one at the server alone.
+        tokens, and what stands for the rest only last. With "mqtt" a slash too, which is one at the server alone, and
+        what takes messages away from others there.
     """
     why = _shape_fault(pattern) or _wildcard_fault(pattern, grammar)
     if why:
@@ -89,6 +92,8 @@ def _wildcard_fault(pattern: str, grammar: Grammar) -> str:
         return f"here a dot stands between levels, not a slash: {_shown(dotted)}"
     one, rest = ("*", ">") if grammar == "nats" else ("*+", ">#")
     tokens = pattern.split(".")
+    if grammar == "mqtt" and tokens[0] in MQTT_ORDERS:
+        return f"`{tokens[0]}` takes messages away from others; a trigger says queue = {{ topic, group }}"
     if any(token in rest for token in tokens[:-1]):
         return f"{_ticked(rest)} stands only at the end"
     if any(len(token) > 1 and any(c in token for c in one + rest) for token in tokens):

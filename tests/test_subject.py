@@ -56,6 +56,15 @@ def test_a_nats_pattern_keeps_its_grammar(pattern: str, why: str) -> None:
         validate_filter(pattern, "nats")
 
 
+@pytest.mark.parametrize("pattern", ["$share.workers.work.*", "$share.g", "$queue.work.*", "$exclusive.work"])
+def test_a_pattern_of_mqtt_takes_no_part_of_a_queue(pattern: str) -> None:
+    with pytest.raises(InvalidSubject, match="takes messages away from others"):
+        validate_filter(pattern, "mqtt")
+    validate_filter("$SYS.>", "mqtt")
+    validate_filter("$shares.x", "mqtt")
+    validate_filter(pattern.replace("*", "x"), "exact")
+
+
 @pytest.mark.parametrize(
     ("pattern", "subject", "matches"),
     [

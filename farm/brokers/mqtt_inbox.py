@@ -29,7 +29,7 @@ EARLY_LIMIT_BYTES: Final = 64 << 20
 
 
 class Token:
-    """One message that the server waits to hear about, by its number `mid`. left: deliveries of it that are here and not
+    """One message that the server waits to hear about. mid: its number; left: deliveries of it that are here and not
     settled; link: the connection that brought it last, None where the server has forgotten it; behind: not all of them
     are here, so that the server must send it again.
     """

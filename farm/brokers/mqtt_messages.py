@@ -17,7 +17,9 @@ import msgspec
 from farm.brokers.headers import from_headers, to_headers
 from farm.brokers.mqtt_packets import Arrival, publish, write_extras
 from farm.brokers.mqtt_topics import subject_of, topic_of
+from farm.errors import InvalidSubject
 from farm.message import Ids, Message
+from farm.subject import validate_reply
 
 CONTENT_TYPE: Final = "content-type"
 ASKED_LIMIT: Final = 4096  # messages whose answer has something to go by
@@ -85,6 +87,10 @@ class Raw:
     def _remember(self, message_id: str, reply_to: str, arrival: Arrival) -> None:
         """What the answer must have: the data, and a topic that its subject does not lead back to."""
         extras = arrival.extras
+        try:
+            validate_reply(reply_to)
+        except InvalidSubject:
+            return  # no answer can go there
         same = topic_of(reply_to) == extras.response_topic
         correlation = extras.correlation if len(extras.correlation) <= CORRELATION_LIMIT_BYTES else b""
         if same and not correlation:
