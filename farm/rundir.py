@@ -24,9 +24,18 @@ from farm.errors import AlreadyRunning, NotPermitted, Problem, denied
 SOCKET_PATH_LIMIT_BYTES: Final = 107  # sun_path less its terminator (unix(7))
 LOG_TAIL_BYTES: Final = 4096
 FAULT_MARKS: Final = ("[FTL]", "[ERR]")  # of nats-server
-LOCK_BYTES: Final = 8192  # more than a pid and a path
+LOCK_BYTES: Final = 8192  # more than a pid, a name and a path
 LOCK_TRIES: Final = 3
 LOCK_PAUSE_S: Final = 0.01
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a farm's lock: its pid, the name of its app, its runtime directory."""
+
+    pid: int
+    app: str
+    runtime: Path
 
 
 @dataclass(frozen=True)
@@ -95,43 +104,42 @@ class Rundir:
         for name in ("work.sock", "relay.sock", "admin.sock"):
             (self.runtime / name).unlink(missing_ok=True)
 
-    def acquire(self) -> int:
+    def acquire(self, app: str) -> int:
         """Become the running farm of this directory; the lock's descriptor, held until the process ends.
+
+        Args:
+          app: the name of its app, for those who ask before it listens.
 
         Raises:
           AlreadyRunning: another process holds it; its pid is in the text.
         """
         fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         if not _lock(fd, fcntl.LOCK_EX):
-            pid = _said(fd)[0] or "unknown"
+            holder = _said(fd)
             os.close(fd)
+            where = f"pid {holder.pid if holder is not None else 'unknown'}"
             raise AlreadyRunning(
-                Problem("a farm is already running here", where=f"pid {pid}", todo="Stop it with `farm down`")
+                Problem("a farm is already running here", where=where, todo="Stop it with `farm down`")
             )
         os.ftruncate(fd, 0)
-        os.pwrite(fd, os.fsencode(f"{os.getpid()}\n{self.runtime}\n"), 0)
+        os.pwrite(fd, os.fsencode(f"{os.getpid()}\n{app}\n{self.runtime}\n"), 0)
         return fd
 
-    def holder(self) -> int | None:
-        """The pid of the farm that holds the lock, None when there is none."""
-        pid, _ = self._held()
-        return int(pid) if pid.isdigit() else None
-
-    def running(self) -> Rundir:
-        """These, with the sockets of the farm that runs: it may have been started with another XDG_RUNTIME_DIR."""
-        _, runtime = self._held()
-        return replace(self, runtime=Path(runtime)) if runtime else self
-
-    def _held(self) -> tuple[str, str]:
-        """What the farm that holds the lock has said: its pid, its runtime directory; empty when there is none."""
+    def holder(self) -> Holder | None:
+        """The farm that holds the lock, None when there is none, or it is not ours to look at."""
         try:
             fd = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            return "", ""  # no farm ever ran here, or it is not ours to look at
+            return None
         try:
-            return ("", "") if _lock(fd, fcntl.LOCK_SH) else _said(fd)
+            return None if _lock(fd, fcntl.LOCK_SH) else _said(fd)
         finally:
             os.close(fd)
+
+    def running(self) -> Rundir:
+        """These, with the sockets of the farm that runs: it may have been started with another XDG_RUNTIME_DIR."""
+        holder = self.holder()
+        return replace(self, runtime=holder.runtime) if holder is not None else self
 
 
 @dataclass(frozen=True)
@@ -215,10 +223,11 @@ def _lock(fd: int, how: int) -> bool:
     return False
 
 
-def _said(lock: int) -> tuple[str, str]:
-    """What whoever took a lock has written into it, as `Rundir._held`."""
-    pid, _, runtime = os.fsdecode(os.pread(lock, LOCK_BYTES, 0)).partition("\n")
-    return pid.strip(), runtime.removesuffix("\n")
+def _said(lock: int) -> Holder | None:
+    """What whoever took a lock has written into it; None: nothing yet."""
+    pid, _, rest = os.fsdecode(os.pread(lock, LOCK_BYTES, 0)).partition("\n")
+    app, _, runtime = rest.partition("\n")
+    return Holder(int(pid), app, Path(runtime.removesuffix("\n"))) if pid.isdigit() else None
 
 
 def make_private(folder: Path) -> None:
@@ -231,7 +240,8 @@ def make_private(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise denied("cannot make a directory", str(folder), error) from error
+        todo = "Let farm's user write there, or name another place with FARM_STATE_DIR or XDG_RUNTIME_DIR"
+        raise denied("cannot make a directory", str(folder), error, todo) from error
     if not stat.S_ISDIR(found.st_mode):
         raise NotPermitted(Problem("not a directory", where=str(folder), todo="Remove what lies there"))
     if found.st_uid != os.getuid():

@@ -58,7 +58,7 @@ def test_a_farm_that_runs_is_found_whatever_the_session_says(tmp_path: Path, mon
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "a line\nbroken"))
     started = rundir.of(manifest(tmp_path / "shop"))
     started.make()
-    lock = started.acquire()
+    lock = started.acquire("shop")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     later = rundir.of(manifest(tmp_path / "shop"))
     assert later.runtime != started.runtime
@@ -92,6 +92,15 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path, monkeypatch: pytest.Monk
         found.make()
 
 
+def test_a_place_where_nothing_can_be_made_is_told_with_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FARM_STATE_DIR", str(tmp_path / "file"))
+    with pytest.raises(NotPermitted, match="name another place with FARM_STATE_DIR"):
+        rundir.of(manifest(tmp_path / "shop")).make()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     made = rundir.of(manifest(tmp_path / "shop"))
@@ -112,11 +121,11 @@ def test_a_socket_path_that_the_system_cannot_bind_is_refused_with_its_length(
 def test_the_second_to_take_the_lock_hears_the_pid_of_the_first(tmp_path: Path) -> None:
     made = rundir.of(manifest(tmp_path / "shop"))
     made.make()
-    fd = made.acquire()
+    fd = made.acquire("shop")
     with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
-        made.acquire()
+        made.acquire("shop")
     os.close(fd)
-    os.close(made.acquire())
+    os.close(made.acquire("shop"))
 
 
 def test_who_holds_the_lock_is_known_and_asking_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +134,8 @@ def test_who_holds_the_lock_is_known_and_asking_takes_nothing(tmp_path: Path, mo
     found = rundir.of(tmp_path / "farm.toml")
     assert found.holder() is None
     found.state.mkdir(parents=True)
-    lock = found.acquire()
-    assert found.holder() == os.getpid()
+    lock = found.acquire("shop")
+    assert found.holder() == rundir.Holder(os.getpid(), "shop", found.runtime)
     os.close(lock)
     assert found.holder() is None
-    os.close(found.acquire())
+    os.close(found.acquire("shop"))

@@ -306,13 +306,13 @@ class Subscription:
 
 def _absence(rundir: Rundir) -> NotRunning:
     """Why nobody listens."""
-    pid = rundir.holder()
-    if pid is None:
+    holder = rundir.holder()
+    if holder is None:
         return NotRunning(Problem("no farm is running here", todo="Start one with `farm up`"))
     return StillStarting(
         Problem(
             "the farm here is still starting",
-            where=f"pid {pid}",
+            where=f"pid {holder.pid}",
             why="it builds and compiles its components",
             todo="Try again when `farm status` says that it is ready",
         )

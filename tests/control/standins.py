@@ -160,7 +160,7 @@ def main(folder: str, workers: str) -> int:
     spec = spec_at(Path(folder))
     rundir = of(spec.path)
     rundir.make()
-    rundir.acquire()
+    rundir.acquire("shop")
     log.configure("debug", "supervisor")
     plan = Plan(spec, rundir, int(workers), "debug", roles=ROLES)
     ended = Supervisor(plan, lambda status: terminal.say(ready_line(status))).run()

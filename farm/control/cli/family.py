@@ -77,7 +77,7 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
     directories = rundir.of(manifest)
     directories.make()
     try:
-        lock = directories.acquire()  # held until this process ends, and by no child
+        lock = directories.acquire(spec.app.name)  # held until this process ends, and by no child
     except OSError as error:
         refusal = refusal_of(error, str(directories.lock))
         if refusal is None:
@@ -126,12 +126,12 @@ def down(app: App = None) -> int:
     try:
         status, _ = ask(directories, "down", ANSWER_S)
     except NotRunning:
-        pid = directories.holder()
-        if pid is None:
+        holder = directories.holder()
+        if holder is None:
             raise
-        os.kill(pid, signal.SIGTERM)  # it builds, and listens to nobody yet
-        _await_end(directories, pid)
-        print(f"stopped (pid {pid}), before it had started")
+        os.kill(holder.pid, signal.SIGTERM)  # it builds, and listens to nobody yet
+        _await_end(directories, holder.pid)
+        print(f"stopped: {holder.app} (pid {holder.pid}), before it had started")
         return 0
     _await_end(directories, status.pid)
     print(f"stopped: {status.app} (pid {status.pid})")

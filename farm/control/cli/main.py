@@ -53,6 +53,19 @@ COMMANDS: Final = {
     "version": Entry("farm.control.cli.version:version", "Show the versions of farm and of what it stands on."),
 }
 
+ALSO: Final = {
+    "kill": "down",
+    "lint": "check",
+    "ps": "status",
+    "run": "up",
+    "schema": "config schema",
+    "serve": "up",
+    "start": "up",
+    "stop": "down",
+    "validate": "check",
+}
+"""What others call our commands."""
+
 OPTIONS: Final = (
     ("--debug", "Show the traceback of an error. With every command."),
     ("--version", "What `farm version` shows."),
@@ -87,13 +100,9 @@ class Root(core.TyperGroup):
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], COMMANDS)
-            raise InputError(
-                Problem(
-                    f"no command {args[0]!r}",
-                    todo=f"Did you mean `farm {near[0]}`?" if near else "`farm --help` lists them",
-                )
-            )
+            near = [ALSO[args[0]]] if args[0] in ALSO else get_close_matches(args[0], COMMANDS)
+            todo = f"Did you mean `farm {near[0]}`?" if near else "`farm --help` lists them"
+            raise InputError(Problem(f"no command {args[0]!r}", todo=todo))
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:

@@ -68,11 +68,10 @@ def look(rundir: Rundir) -> Overview:
     try:
         family, connection = ask(rundir, "status", ANSWER_S)
     except NotRunning:
-        pid = rundir.holder()
-        if pid is None:
+        holder = rundir.holder()
+        if holder is None:
             raise
-        name = rundir.state.name.rpartition("-")[0]
-        return Overview(name, "starting", pid, 0.0, [], None, None)
+        return Overview(holder.app, "starting", holder.pid, 0.0, [], None, None)
     connection.close()
     return join(family, _messages(rundir))
 

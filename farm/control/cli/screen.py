@@ -77,11 +77,12 @@ def console() -> Console:
 
 def _head(overview: Overview) -> Text:
     style = STYLES.get(overview.state, "")
+    up = f"up {duration(overview.uptime_s)}  " if overview.processes else ""  # what still builds is not up
     return Text.assemble(
         (printable(overview.app), "bold"),
         "  ",
         (overview.state, f"bold {style}"),
-        (f"  up {duration(overview.uptime_s)}  pid {overview.pid}", "dim"),
+        (f"  {up}pid {overview.pid}", "dim"),
     )
 
 

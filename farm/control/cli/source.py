@@ -80,11 +80,13 @@ def opened(file: str) -> Generator[int]:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
         raise NotPermitted(Problem("cannot read the file", where=file, why=error.strerror or "")) from error
+    except FileNotFoundError as error:
+        raise SourceMissing(Problem("no such file", where=file)) from error
     except OSError as error:
-        raise SourceMissing(Problem("no such file", where=file, why=error.strerror or "")) from error
+        raise SourceMissing(Problem("cannot read the file", where=file, why=error.strerror or "")) from error
     try:
         if Path(f"/proc/self/fd/{fd}").is_dir():
-            raise SourceMissing(Problem("no such file", where=file, why="it is a folder"))
+            raise SourceMissing(Problem("cannot read the file", where=file, why="it is a folder"))
         yield fd
     finally:
         os.close(fd)

@@ -11,7 +11,7 @@ import typer
 
 from farm.control.cli.options import App, rundir_of
 from farm.control.cli.overview import Overview, look
-from farm.errors import NotRunning, Unanswered
+from farm.errors import NotRunning, Unanswered, printable
 from farm.rundir import Rundir
 
 REFRESH_S: Final = 1.0
@@ -63,11 +63,14 @@ def exit_code(overview: Overview) -> int:
 
 def where_letters_are(overview: Overview, file: Path) -> str:
     """Where the dead letters of a farm that has some are: its file has those of brokers that store nothing."""
-    here = f"dead letters are kept in {file}"
-    there = "by the brokers that they came from, as farm.dlq.<subject>"
-    if all(broker["type"] in STORE_NOTHING for broker in (overview.brokers or {}).values()):
-        return here
-    return f"{here}, or {there}" if file.exists() else f"dead letters are kept {there}"
+    types = {name: str(broker["type"]) for name, broker in (overview.brokers or {}).items()}
+    stores = [
+        f"{'farm:dlq' if kind == 'redis-streams' else 'farm.dlq.<subject>'} of {printable(name)}"
+        for name, kind in types.items()
+        if kind not in STORE_NOTHING
+    ]
+    places = [str(file), *stores] if file.exists() or not stores else stores
+    return f"dead letters are kept in {' or '.join(places)}"
 
 
 def _watch_json(rundir: Rundir) -> None:

@@ -30,7 +30,7 @@ import sys, time
 from pathlib import Path
 from farm import rundir
 found = rundir.of(Path(sys.argv[1]))
-found.acquire()
+found.acquire("shop")
 print("builds", flush=True)
 time.sleep(600)
 """
@@ -43,7 +43,7 @@ def test_down_ends_a_farm_that_still_builds(standins: Standins, capsys: pytest.C
         builder.stdout.readline()
         assert main(["down", "--app", str(standins.folder)]) == 0
         assert builder.wait(10) == -signal.SIGTERM
-    assert "before it had started" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"stopped: shop (pid {builder.pid}), before it had started\n"
 
 
 def test_status_is_json_with_its_promised_keys_and_1_when_not_ready(

@@ -81,6 +81,8 @@ def test_version_has_two_names(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["stats"], "error: no command 'stats'. Did you mean `farm status`?"),
+        (["start"], "error: no command 'start'. Did you mean `farm up`?"),
+        (["schema"], "error: no command 'schema'. Did you mean `farm config schema`?"),
         (["xyzzy"], "error: no command 'xyzzy'. `farm --help` lists them"),
         (["up", "--wrokers", "2"], "error: no option --wrokers. Did you mean --workers? See `farm up --help`"),
         (["up", "--workers", "many"], "error: invalid value for '--workers'"),

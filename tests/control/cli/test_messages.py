@@ -103,6 +103,22 @@ def test_a_file_may_be_one_message(ingest: StandIn, folder: Path) -> None:
     assert unkeyed(ingest.publishes) == [Publish("a", b"\x00\n\xff")]
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none", "error: no such file (none)\n"),
+        (".", "error: cannot read the file (.): it is a folder\n"),
+        ("lines/x", "error: cannot read the file (lines/x): Not a directory\n"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_66_and_says_why(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    (folder / "lines").touch()
+    assert main(["publish", "a", "--file", name]) == 66
+    assert capsys.readouterr().err == said
+
+
 def test_lines_of_a_pipe_are_published_as_they_come(ingest: StandIn) -> None:
     with started("publish", "a", "--file", "-") as publishing:
         assert publishing.stdin is not None
@@ -167,7 +183,7 @@ def test_while_a_farm_still_builds_it_is_75_and_says_so(
 ) -> None:
     directories = rundir.of(folder / "farm.toml")
     directories.make()
-    lock = directories.acquire()  # as `farm up` does before it builds
+    lock = directories.acquire("shop")  # as `farm up` does before it builds
     assert main(words) == 75
     assert capsys.readouterr().err == (
         f"error: the farm here is still starting (pid {os.getpid()}): it builds and compiles its components. "

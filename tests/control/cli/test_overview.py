@@ -68,9 +68,9 @@ def test_without_a_farm_there_is_nothing_to_see(standins: Standins) -> None:
 
 
 def test_a_farm_that_still_builds_is_starting(standins: Standins) -> None:
-    standins.rundir.acquire()  # as `farm up` does before it builds; the supervisor listens later
+    standins.rundir.acquire("shop")  # as `farm up` does before it builds; the supervisor listens later
     found = look(standins.rundir)
-    assert found == Overview(standins.folder.name, "starting", found.pid, 0.0, [], None, None)
+    assert found == Overview("shop", "starting", found.pid, 0.0, [], None, None)
 
 
 def test_a_family_whose_ingest_knows_no_relay_is_degraded(standins: Standins) -> None:

@@ -37,6 +37,11 @@ def test_it_begins_with_name_state_and_uptime() -> None:
     assert text(overview()).startswith("example  degraded  up 3m 12s  pid 99")
 
 
+def test_what_still_builds_is_not_said_to_be_up() -> None:
+    shown = Overview("example", "starting", 99, 0.0, [], None, None)
+    assert text(shown).splitlines() == ["example  starting  pid 99", "it builds and compiles its components"]
+
+
 def test_workers_of_one_state_share_a_line() -> None:
     lines = text(overview()).splitlines()
     assert [line.split()[:3] for line in lines if line.startswith("worker")] == [

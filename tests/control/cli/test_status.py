@@ -11,7 +11,7 @@ from farm.control.cli.status import where_letters_are
 
 
 def overview(*types: str) -> Overview:
-    return Overview("example", "ready", 99, 1.0, [], {each: {"type": each} for each in types}, {})
+    return Overview("example", "ready", 99, 1.0, [], {each[:4]: {"type": each} for each in types}, {})
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,9 @@ def overview(*types: str) -> Overview:
     [
         (("memory",), True, "dead letters are kept in {}"),
         (("mqtt", "nats", "redis"), True, "dead letters are kept in {}"),
-        (("jetstream",), False, "dead letters are kept by the brokers that they came from, as farm.dlq.<subject>"),
-        (
-            ("memory", "jetstream"),
-            True,
-            "dead letters are kept in {}, or by the brokers that they came from, as farm.dlq.<subject>",
-        ),
+        (("jetstream",), False, "dead letters are kept in farm.dlq.<subject> of jets"),
+        (("redis-streams",), False, "dead letters are kept in farm:dlq of redi"),
+        (("memory", "jetstream"), True, "dead letters are kept in {} or farm.dlq.<subject> of jets"),
     ],
 )
 def test_it_names_no_file_that_is_not_there(tmp_path: Path, types: tuple[str, ...], has_file: bool, said: str) -> None:
