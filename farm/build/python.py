@@ -118,6 +118,8 @@ def refusal(sources: Sources, said: str) -> Problem:
     if own := re.findall(r'File "/0/([^"\n]+)", line (\d+)', trace):
         where = f"{shown(sources.folder / own[-1][0], sources.root)}:{own[-1][1]}"
         todo = "It runs when the component is built: move what must run later into the handler or @on_start"
+        if reason.startswith("FileNotFoundError"):
+            todo = "Name the file in `watch`, and read it by Path(__file__).with_name(..)"
         return Problem("code at import failed", where, reason, todo)
     if packages := re.findall(r'File "/2/([^"\n]+)", line (\d+)', trace):
         return Problem("a package fails at import", ":".join(packages[-1]), reason, "Use another")

@@ -58,6 +58,17 @@ def test_code_at_import_that_raises_is_told_with_the_users_own_line(tmp_path: Pa
     assert list((tmp_path / ".farm" / "build").iterdir()) == []
 
 
+def test_a_file_that_is_not_found_at_import_is_told_how_to_bring_it(tmp_path: Path) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": GOOD})
+    said = (
+        "File \"/0/hello.py\", line 8, in <module>\n\nCaused by:\n    FileNotFoundError: [Errno 44] No such file: 'a'"
+    )
+    assert str(refusal(read_sources(tmp_path / "hello.py"), said)) == (
+        "code at import failed (hello.py:8): FileNotFoundError: [Errno 44] No such file: 'a'. "
+        "Name the file in `watch`, and read it by Path(__file__).with_name(..)"
+    )
+
+
 def test_exit_at_import_is_told_with_the_users_own_line(tmp_path: Path) -> None:
     write_files(tmp_path, {"farm.toml": "", "hello.py": GOOD + "import sys\nprint('leaving', end='')\nsys.exit(3)\n"})
     with pytest.raises(
