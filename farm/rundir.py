@@ -122,7 +122,7 @@ class Rundir:
                 Problem("a farm is already running here", where=where, todo="Stop it with `farm down`")
             )
         os.ftruncate(fd, 0)
-        os.pwrite(fd, os.fsencode(f"{os.getpid()}\n{app}\n{self.runtime}\n"), 0)
+        os.pwrite(fd, os.fsencode(f"{os.getpid()} {app}\n{self.runtime}\n"), 0)
         return fd
 
     def holder(self) -> Holder | None:
@@ -225,8 +225,8 @@ def _lock(fd: int, how: int) -> bool:
 
 def _said(lock: int) -> Holder | None:
     """What whoever took a lock has written into it; None: nothing yet."""
-    pid, _, rest = os.fsdecode(os.pread(lock, LOCK_BYTES, 0)).partition("\n")
-    app, _, runtime = rest.partition("\n")
+    who, _, runtime = os.fsdecode(os.pread(lock, LOCK_BYTES, 0)).partition("\n")
+    pid, _, app = who.partition(" ")  # no app: a farm of before 0.1
     return Holder(int(pid), app, Path(runtime.removesuffix("\n"))) if pid.isdigit() else None
 
 

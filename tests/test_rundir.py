@@ -67,6 +67,15 @@ def test_a_farm_that_runs_is_found_whatever_the_session_says(tmp_path: Path, mon
     assert later.running() == later
 
 
+def test_a_farm_that_wrote_no_name_of_its_app_is_found(tmp_path: Path) -> None:
+    found = rundir.of(manifest(tmp_path / "shop"))
+    found.make()
+    lock = found.acquire("shop")
+    found.lock.write_text(f"{os.getpid()}\n{found.runtime}\n")
+    assert found.holder() == rundir.Holder(os.getpid(), "", found.runtime)
+    os.close(lock)
+
+
 def test_directories_are_made_for_their_owner_alone(tmp_path: Path) -> None:
     made = rundir.of(manifest(tmp_path / "shop"))
     made.state.mkdir(parents=True, mode=0o755)
