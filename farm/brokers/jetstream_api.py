@@ -1,8 +1,10 @@
 """The few requests of the JetStream API that farm makes, and what their answers say.
 
-    names(subject)   info(stream)   create | update(stream)          NATS documentation, "JetStream wire API Reference"
-    consumer(..)     make_consumer(..)
+    names(subject)            the streams that take something of it in
+    stream(name)              put_stream(config)              one as it is; make or change one
+    consumer(stream, name)    put_consumer(stream, config)    likewise
 What the server refuses is an `ApiFault` with its own words; no answer is BrokerUnavailable.
+Source: NATS documentation, "JetStream wire API Reference".
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from farm.errors import BrokerUnavailable, Problem, printable
 
 API: Final = "$JS.API"
 NEXT: Final = f"{API}.CONSUMER.MSG.NEXT"  # and names of a stream and a consumer: a pull
-WITHIN_S: Final = 2.0
 NOT_ENABLED: Final = (10039, 10076)  # for this account; on this server
 STREAM_NOT_FOUND: Final = 10059
 CONSUMER_NOT_FOUND: Final = 10014
@@ -144,7 +145,7 @@ class JetStreamApi:
 
     async def _ask(self, what: str, body: Mapping[str, Any]) -> _Answer:
         try:
-            raw = await self._requests.ask(f"{API}.{what}", json.dumps(body).encode(), within_s=WITHIN_S)
+            raw = await self._requests.ask(f"{API}.{what}", json.dumps(body).encode())
         except BrokerUnavailable as error:
             if str(error).startswith("nobody answers"):
                 raise ApiFault(NOT_ENABLED[1], "JetStream is not enabled on the server") from error

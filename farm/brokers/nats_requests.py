@@ -11,7 +11,7 @@ from farm.brokers.nats_pings import Flushed
 from farm.brokers.nats_protocol import Raw, status_of
 from farm.errors import BrokerUnavailable, NotPermitted
 
-WITHIN_S: Final = 4.0
+WITHIN_S: Final = 2.0
 NO_RESPONDERS: Final = 503
 
 
@@ -23,8 +23,8 @@ class Requests:
         self._waiting: Final[dict[str, asyncio.Future[Raw]]] = {}
         self._inbox = ""
 
-    async def ask(self, subject: str, payload: bytes, headers: bytes = b"", within_s: float = WITHIN_S) -> Raw:
-        """The answer to a request.
+    async def ask(self, subject: str, payload: bytes, headers: bytes = b"") -> Raw:
+        """The answer to a request, within WITHIN_S.
 
         Raises:
           BrokerUnavailable: no connection, nobody who answers on that subject, or no answer in time.
@@ -39,7 +39,7 @@ class Requests:
         connection.publish(subject, payload, f"{self._inbox}.{token}", headers)
         connection.flush(lambda flushed: _fail(future, subject, flushed))
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(WITHIN_S):
                 answer = await future
         except TimeoutError as error:
             raise BrokerUnavailable(f"no answer on {subject}") from error
