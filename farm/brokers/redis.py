@@ -27,9 +27,10 @@ from farm.brokers.backlog import Backlog
 from farm.brokers.options.redis import RedisSpec
 from farm.brokers.redis_connection import Connection
 from farm.brokers.redis_entries import words_of
-from farm.brokers.redis_groups import GroupOptions, Groups
+from farm.brokers.redis_groups import Groups
 from farm.brokers.redis_life import Life
 from farm.brokers.redis_publisher import Answer, Publisher, set_apart
+from farm.brokers.redis_reading import GroupOptions
 from farm.brokers.redis_scripts import CAST_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber
 from farm.message import Ids, Message
@@ -183,7 +184,8 @@ class RedisBroker(Broker):
         for message in messages:
             words = words_of(message, BODY)
             part = self._publisher.part(life, ask, message.subject, 2 * message.size_bytes)
-            part.words += (message.subject, message.payload, len(words))
+            count = -len(words) if message.subject in self._groups.topics else len(words)
+            part.words += (message.subject, message.payload, count)
             part.words += words
 
     def _route(self, pattern: str) -> _Route:

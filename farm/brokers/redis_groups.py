@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, cast
 
 from farm import log
@@ -22,7 +21,7 @@ from farm.brokers.redis_consumer import Consumer
 from farm.brokers.redis_entries import message_of
 from farm.brokers.redis_life import ENDING, Life, told
 from farm.brokers.redis_link import ANSWER_S, Link, LinkFault, ServerFault, Word
-from farm.brokers.redis_reading import Reading, order
+from farm.brokers.redis_reading import GroupOptions, Reading
 from farm.brokers.redis_scripts import (
     DONE_DIGEST,
     ENSURE_DIGEST,
@@ -40,21 +39,15 @@ SCAN_LIMIT: Final = 256
 CLAIMS_LIMIT: Final = 64  # entries of others that are claimed in a second: no storm after an outage
 PART: Final = 256  # entries that one script looks at
 TEND_S: Final = 1.0
+ENSURE_S: Final = (
+    5.0  # how often to see that publishers know of a stream: who deletes the set of them is not noticed else
+)
 SURE: Final = 2 / 3  # of `claim_after`: that long after the last look a lease cannot have run out
 AGAIN_S: Final = 2.0
 NOBODY: Final = (b"", RELEASED.encode())
 GONE: Final = ("NOGROUP", "UNBLOCKED")
 
 Entry = tuple[bytes, list[bytes], int]  # its id, its words, how often it was delivered
-
-
-@dataclass(frozen=True)
-class GroupOptions:
-    """kind: what the keys of these streams have in their names: "stream" or "queue"; the set of them has its plural."""
-
-    kind: str
-    body: bytes
-    claim_after_s: float
 
 
 class Groups:
@@ -68,6 +61,7 @@ class Groups:
           hindered: hears what keeps a trigger from its messages while the server is there; nothing: all may read.
         """
         self.readings: Final[dict[int, Reading]] = {}
+        self.topics: Final[set[str]] = set()  # which are read here
         self.unmade: Mapping[str, BrokerUnavailable] = {}  # by topic: its reader could not be made: nothing would keep
         self._consumer: Consumer | None = None
         self._broker: Final = broker
@@ -88,6 +82,7 @@ class Groups:
         """Begin a trigger's subscription."""
         kind, topic = self._options.kind, subscription.topic
         key = f"farm:{{{topic}}}:{kind}:{subscription.durable}"
+        self.topics.add(topic)
         members = sum(reading.key == key for reading in self.readings.values())
         reading = self.readings[subscription.trigger] = Reading(subscription, key, members, on_deliveries)
         reading.name_consumer("" if self._consumer is None else self._consumer.name)
@@ -158,6 +153,17 @@ class Groups:
                     raise
                 self._hinder(reading, told(fault))
 
+    async def remind(self, life: Life, topic: str = "") -> None:
+        """Have publishers know of the streams of a topic, or of all. Raises: LinkFault, ServerFault: it is over."""
+        for reading in list(self.readings.values()):
+            if topic in ("", reading.topic):
+                try:
+                    await self.ensure(life, reading)
+                except ServerFault as fault:
+                    if fault.code in ENDING:
+                        raise
+                    self._complain(reading, told(fault))
+
     def lost(self) -> None:
         """The server is gone. What it has not confirmed it will be told again."""
         self._life = None
@@ -167,13 +173,12 @@ class Groups:
 
     async def ensure(self, life: Life, reading: Reading) -> None:
         """Have the stream, its group, and a note for publishers. Raises: LinkFault, ServerFault."""
-        registry = f"farm:{{{reading.topic}}}:{self._options.kind}s"
-        words = (ENSURE_DIGEST, 2, reading.key, registry, reading.name, reading.last)
-        made = await life.commands(reading.key).ask("EVALSHA", *words)
-        if made and reading.known:
+        note = f"farm:{{{reading.topic}}}:{self._options.kind}s"
+        words = (ENSURE_DIGEST, 2, reading.key, note, reading.name)
+        if await life.commands(reading.key).ask("EVALSHA", *words) and reading.known:
             self._counters.gaps += 1
-            text = "a stream was gone from the server, with what was in it, and is made again"
-            log.get().warning(text, broker=self._broker, key=reading.key, after=reading.last.decode())
+            text = "a stream or its group was gone from the server, perhaps with what was in it, and is made again"
+            log.get().warning(text, broker=self._broker, key=reading.key)
         reading.known = True
         if self.unmade:
             self._note_unmade()
@@ -269,9 +274,9 @@ class Groups:
                 continue
             said = await link.ask(*head, count, *tail, patience_s=BLOCK_MS / 1000 + ANSWER_S)
             self._hinder(reading, "")
-            if said is not None:
-                [(_, entries)] = cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", said)
-                self._hand_over(reading, [(entry, words, 1) for entry, words in entries])
+            for _, entries in cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", said or []):
+                # a group that was made again hands out what is in hand, too: that makes it ours again, and nothing else
+                self._hand_over(reading, [(entry, words, 1) for entry, words in entries if not reading.is_ours(entry)])
 
     async def _claim(self, life: Life, reading: Reading) -> None:
         """Take over what nobody has worked on for long, or has given back."""
@@ -310,8 +315,7 @@ class Groups:
             self._counters.gaps += 1
             text = "entries were deleted or trimmed before they were handled"
             log.get().warning(text, broker=self._broker, key=reading.key, entries=gone)
-        if entries:
-            self._hand_over(reading, entries)
+        self._hand_over(reading, entries)
 
     def _hand_over(self, reading: Reading, entries: Sequence[Entry]) -> None:
         body, key, trigger, topic = self._options.body, reading.key, reading.trigger, reading.topic
@@ -324,7 +328,8 @@ class Groups:
             grants += grants_of(message)
             deliveries.append(Delivery(trigger, message, entry, count, source_id))
             held.add(entry)
-        reading.last = max(reading.last, entries[-1][0], key=order)
+        if not deliveries:
+            return
         reading.mean_bytes = max(1, size_bytes // len(entries))
         reading.fault = ""
         if self._quiet:
@@ -337,15 +342,18 @@ class Groups:
         reading.on_deliveries(deliveries)
 
     async def _tend(self, life: Life) -> None:
-        """Tell again what was not confirmed, and extend leases."""
+        """Tell again what was not confirmed, extend leases, and have publishers know of all streams."""
         third_s = self._options.claim_after_s / 3
-        due_s = 0.0  # what we have had in hand for a whole outage comes first
+        due_s = ensure_s = 0.0  # what we have had in hand for a whole outage comes first
         while True:
             self._flush()
-            if time.monotonic() >= due_s:
-                due_s = time.monotonic() + third_s
+            if (now_s := time.monotonic()) >= due_s:
+                due_s = now_s + third_s
                 for reading in list(self.readings.values()):
                     await self._extend(life, reading)
+            if now_s >= ensure_s:
+                ensure_s = now_s + ENSURE_S
+                await self.remind(life)
             await asyncio.sleep(min(TEND_S, third_s))
 
     async def _extend(self, life: Life, reading: Reading) -> None:
@@ -360,10 +368,11 @@ class Groups:
                 if fault.code not in GONE:
                     self._complain(reading, told(fault))
                 return
-            lost = [entry for entry in cast("list[bytes]", said) if entry in reading.held]
-            reading.held.difference_update(lost)
+            others, gone = cast("tuple[list[bytes], list[bytes]]", said)
+            lost = [entry for entry in others if entry in reading.held]
+            reading.held.difference_update(lost, gone)  # those were settled, and we did not hear of it
             if lost:
-                text = "entries are another consumer's now, or nobody's: they may be handled twice"
+                text = "entries are another consumer's now: they may be handled twice"
                 log.get().warning(text, broker=self._broker, key=reading.key, entries=len(lost))
         reading.kept_s = began_s
 

@@ -35,7 +35,7 @@ class Inlets:
         self._ensure: Final = ensure
         self._topics: Final[dict[str, str]] = {}  # what is wrong with each: empty: nothing
         self._life: Life | None = None
-        self._watched: Final[dict[int, asyncio.Event]] = {}  # by number of server: set when a topic has come
+        self._watched: Final[set[int]] = set()  # numbers of servers
 
     def add(self, topic: str) -> None:
         """Look there too."""
@@ -58,7 +58,7 @@ class Inlets:
     def _watch(self, life: Life, topic: str) -> None:
         number = life.number_of(topic)
         if number not in self._watched:
-            self._watched[number] = asyncio.Event()
+            self._watched.add(number)
             life.spawn(self._follow(life, number))
 
     async def _follow(self, life: Life, number: int) -> None:
@@ -87,14 +87,11 @@ class Inlets:
                 await self._look(life, topic.decode(), cursors)
 
     async def _look(self, life: Life, topic: str, cursors: dict[str, bytes]) -> None:
-        """Have all that is in a topic's own stream copied; where that cannot be, say so once."""
+        """Have a part of what is in a topic's own stream copied; where that cannot be, say so once."""
         always = int(life.cluster)
         try:
-            count = PART
-            while count:
-                said = await life.commands(topic).ask("EVALSHA", SPREAD_DIGEST, 1, topic, always, PART)
-                count, cursor = cast("tuple[int, bytes]", said)
-                cursors[topic] = cursor
+            said = await life.commands(topic).ask("EVALSHA", SPREAD_DIGEST, 1, topic, always, PART)
+            _, cursors[topic] = cast("tuple[int, bytes]", said)
             self._topics[topic] = ""
         except ServerFault as fault:
             if fault.code in ENDING:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from farm.brokers import lives
 from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault
 
 SLOTS: Final = 16384
+LATE_S: Final = 2.0  # longer than from one look at the servers to the next
 # With these the server is another than it was: scripts are gone, a master became a replica, slots have moved.
 ENDING: Final = ("NOSCRIPT", "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "WRONGPASS")
 REPLICA: Final = "it is a replica: nothing can be written to it"
@@ -30,6 +33,7 @@ _REFUSALS: Final = {  # what people are told instead of the server's own words
     "READONLY": REPLICA,
     "MASTERDOWN": "it is a replica, and its master is away",
     "NOSCRIPT": "its scripts were flushed",
+    "NOGROUP": "a stream is not there, and is about to be made",
     "MOVED": "it is a node of a cluster: write cluster = true",
     "ASK": "its slot is moving to another node",
     "TRYAGAIN": "its slot is moving to another node",
@@ -58,6 +62,7 @@ class Life:
         self._starts: list[int] = [0]  # first slot of each range
         self._owners: list[int] = [0]  # of each range, the number of its server
         self._running: set[asyncio.Task[None]] = set()
+        self._checked_s = time.monotonic()
 
     @property
     def links(self) -> Sequence[Link]:
@@ -86,7 +91,7 @@ class Life:
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run this until the life is over. It may end by a LinkFault, which ends the life."""
-        running = asyncio.get_running_loop().create_task(self._guard(work))
+        running = lives.begin(self._guard(work), "a part of a Redis broker")
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 
@@ -111,7 +116,10 @@ class Life:
         return "its slots have moved" if self.cluster and fault.code == "MOVED" else told(fault)
 
     def check(self, now_s: float) -> None:
-        """Look whether all servers are alive."""
+        """Look whether all servers are alive; not where we have stood still: what has come meanwhile is read first."""
+        late, self._checked_s = now_s - self._checked_s > LATE_S, now_s
+        if late:
+            return
         for link in list(self._links):
             link.check(now_s)
 
@@ -131,6 +139,9 @@ class Life:
             self.end(str(fault))
         except ServerFault as fault:
             self.end(self.told(fault))
+        except Exception:
+            self.end("a fault of farm's own")
+            raise
 
 
 class User(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 from farm.broker import GRANT_BYTES, OnDeliveries, Subscription
@@ -12,14 +13,27 @@ READ_LIMIT: Final = 256  # entries in one reply
 READ_LIMIT_BYTES: Final = 8 << 20  # and bytes, as far as the entries before tell
 
 
+@dataclass(frozen=True)
+class GroupOptions:
+    """Of all streams of a broker.
+
+    kind: what their keys have in their names: "stream" or "queue"; the set of them has its plural. body: the field of a
+    payload. claim_after_s: how long an entry of another consumer must have been left alone.
+    """
+
+    kind: str
+    body: bytes
+    claim_after_s: float
+
+
 class Reading:
     """What one trigger reads.
 
     held: entries handed over. closing: entries that are settled (True) or released (False), which the server has not
-    confirmed yet; unsent: those of them that it was not told of in this life. last: the last entry that was seen.
-    kept_s: since when no lease of those in hand was left alone; none: some may have run out. granted: less than nothing
-    after a heavy reply. fault: what was said of it last; hindrance: why it cannot be read in this life. mean_bytes: of
-    a payload of the last reply; before the first, as heavy as any may be.
+    confirmed yet; unsent: those of them that it was not told of in this life. kept_s: since when no lease of those in
+    hand was left alone; none: some may have run out. granted: less than nothing after a heavy reply. fault: what was
+    said of it last; hindrance: why it cannot be read in this life. mean_bytes: of a payload of the last reply; before
+    the first, as heavy as any may be.
     """
 
     def __init__(self, subscription: Subscription, key: str, member: int, on_deliveries: OnDeliveries) -> None:
@@ -39,7 +53,6 @@ class Reading:
         self.held: Final[set[bytes]] = set()
         self.closing: Final[dict[bytes, bool]] = {}
         self.unsent: list[bytes] = []
-        self.last = b"0"
         self.known = False
         self.kept_s: float | None = None
         self.fault = ""
@@ -60,9 +73,3 @@ class Reading:
     def is_ours(self, entry: bytes) -> bool:
         """Whether we have it in hand."""
         return entry in self.held or entry in self.closing
-
-
-def order(entry: bytes) -> tuple[int, int]:
-    """The place of an entry's id."""
-    ms, _, number = entry.partition(b"-")
-    return int(ms), int(number or 0)

@@ -69,16 +69,16 @@ end
 
 # ARGV: 1 where listeners cannot be counted, 1 where there is IDMP; then of each stream (or nothing): its key, the one
 # who must not have lost an entry (or nothing: it cannot have), how many entries; of each: its id, how many outputs; of
-# each output: subject, what to know it by (or nothing), how many words, words.
-# Returns for each entry: 1 done; 2 done, but listeners could not be told; 0 another consumer has it, nothing was done;
-# else an error.
+# each output: subject, what to know it by (or nothing), how many words (below 0: somebody must keep it), words.
+# Returns for each entry: 1 done; 2 done, but listeners could not be told; 3 done, but it could not be settled;
+# 0 another consumer has it, nothing was done; else an error.
 RUN: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
     + _FAULT_OF
     + _PLACES
     + """
-local argv, call, pcall, unpack, tonumber, type = ARGV, redis.call, redis.pcall, unpack, tonumber, type
+local argv, pcall, unpack, tonumber, type, abs = ARGV, redis.pcall, unpack, tonumber, type, math.abs
 local idmp, at, last, answers = argv[2] == '1', 3, #ARGV, {}
 local function add(key, dedup, from, to)
   local said
@@ -89,7 +89,7 @@ local function add(key, dedup, from, to)
   end
   return fault_of(said, 'XADD', key)
 end
-local function emit(found, dedup, from, to)
+local function emit(found, dedup, from, to, needed)
   local fault, kept
   for index = 1, #found do
     local said = add(found[index], dedup, from, to)
@@ -102,6 +102,8 @@ local function emit(found, dedup, from, to)
       fault = add(found.own, dedup, from, to)
     elseif found.type ~= 'none' then
       fault = 'WRONGTYPE a ' .. found.type .. ' has this key'
+    elseif needed then
+      fault = 'NOGROUP nobody keeps this subject'
     end
     kept = not fault
   elseif found.others and kept then
@@ -116,23 +118,29 @@ local function is_lost(stream, entry, consumer)
   return not pending.err and pending[1] and pending[1][2] ~= consumer
 end
 while at <= last do
-  local stream, consumer, count, done = argv[at], argv[at + 1], tonumber(argv[at + 2]), {}
+  local stream, consumer, count, done, first = argv[at], argv[at + 1], tonumber(argv[at + 2]), {}, #answers + 1
   at = at + 3
   for _ = 1, count do
     local entry, outputs, answer = argv[at], tonumber(argv[at + 1]), 1
     at = at + 2
     if consumer ~= '' and is_lost(stream, entry, consumer) then answer = 0 end
     for _ = 1, outputs do
-      local subject, to = argv[at], at + 2 + tonumber(argv[at + 2])
-      if answer == 1 then answer = emit(places[subject] or place(subject), argv[at + 1], at + 3, to) or 1 end
+      local subject, count = argv[at], tonumber(argv[at + 2])
+      local to = at + 2 + abs(count)
+      if answer == 1 then answer = emit(places[subject] or place(subject), argv[at + 1], at + 3, to, count < 0) or 1 end
       at = to + 1
     end
     if answer == 1 then done[#done + 1] = entry end
     answers[#answers + 1] = mute and answer == 1 and 2 or answer
   end
   if stream ~= '' and #done > 0 then
-    call('XACK', stream, 'farm', unpack(done))
-    call('XDEL', stream, unpack(done))
+    local said = pcall('XACK', stream, 'farm', unpack(done))
+    if type(said) ~= 'table' then said = pcall('XDEL', stream, unpack(done)) end
+    if type(said) == 'table' then
+      for index = first, #answers do
+        if answers[index] == 1 or answers[index] == 2 then answers[index] = 3 end
+      end
+    end
   end
 end
 return answers
@@ -141,7 +149,8 @@ return answers
 
 # KEYS: the topic. ARGV: 1 where listeners cannot be counted; how many at most.
 # Returns how many there were, and after which entry the next will be. Nothing is deleted where others have a group. The
-# empty stream stays: made anew it would give out ids that it has given out before.
+# empty stream stays: made anew it would give out ids that it has given out before. An entry that one stream cannot have
+# is taken back from the others, and waits: copied again and again it would come to them each time.
 SPREAD: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
@@ -177,32 +186,46 @@ for _, entry in ipairs(entries) do
       words[#words + 1] = 'farm-id'
       words[#words + 1] = topic .. ':' .. id
     end
-    for _, key in ipairs(found) do redis.call('XADD', key, '*', unpack(words)) end
-    if found.heard then cast(found, words, 1, #words) end
   end
-  if cursor then redis.call('XGROUP', 'SETID', topic, 'farm', id) end
-  if not found.others then redis.call('XDEL', topic, id) end
+  local added, fault = {}, nil
+  for _, key in ipairs(copy and {} or found) do
+    local said = redis.pcall('XADD', key, '*', unpack(words))
+    fault = fault or fault_of(said, 'XADD', key)
+    if type(said) ~= 'table' then added[key] = said end
+  end
+  if cursor and not fault then
+    fault = fault_of(redis.pcall('XGROUP', 'SETID', topic, 'farm', id), 'XGROUP', topic)
+  end
+  if not fault and not found.others then fault = fault_of(redis.pcall('XDEL', topic, id), 'XDEL', topic) end
+  if fault then
+    for key, copied in pairs(added) do redis.call('XDEL', key, copied) end
+    return redis.error_reply(fault)
+  end
+  if found.heard and not copy then cast(found, words, 1, #words) end
   cursor = cursor and id
 end
 return {#entries, cursor or '0'}
 """
 )
 
-# ARGV of each: subject, payload, how many words, words. Returns for each: how many subscribers got it; else an error.
+# ARGV of each: subject, payload, how many words (below 0: a queue must keep it), words.
+# Returns for each: how many subscribers got it; else an error.
 CAST: Final = (
     _EFFECTS
     + _FAULT_OF
     + """
 local queues, answers, at = {}, {}, 1
 while at <= #ARGV do
-  local subject, payload, words = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  local said = redis.pcall('PUBLISH', subject, payload)
-  local answer = fault_of(said, 'PUBLISH', subject) or said
-  local tag = 'farm:{' .. subject .. '}:'
+  local subject, payload, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local words, tag, answer = math.abs(count), 'farm:{' .. subject .. '}:', 'NOGROUP nobody keeps this subject'
   queues[subject] = queues[subject] or redis.call('SMEMBERS', tag .. 'queues')
-  for _, name in ipairs(queues[subject]) do
-    said = redis.pcall('XADD', tag .. 'queue:' .. name, 'NOMKSTREAM', '*', unpack(ARGV, at + 3, at + 2 + words))
-    answer = fault_of(said, 'XADD', tag .. 'queue:' .. name) or answer
+  if count > 0 or #queues[subject] > 0 then
+    local said = redis.pcall('PUBLISH', subject, payload)
+    answer = fault_of(said, 'PUBLISH', subject) or said
+    for _, name in ipairs(queues[subject]) do
+      said = redis.pcall('XADD', tag .. 'queue:' .. name, '*', unpack(ARGV, at + 3, at + 2 + words))
+      answer = fault_of(said, 'XADD', tag .. 'queue:' .. name) or answer
+    end
   end
   answers[#answers + 1] = answer
   at = at + 3 + words
@@ -211,20 +234,31 @@ return answers
 """
 )
 
-# KEYS: stream, the set of those there are. ARGV: its name there; after which entry to begin.
-# Returns 1: it was not there. What could not be settled later is not begun: the rights to do so are looked at here.
+# KEYS: stream, the set of those there are. ARGV: its name there.
+# Returns 1: the group was not there. It begins with all that the stream has, for what was handled is deleted.
+# What could not be settled later is not begun: the rights to do so are looked at here. Where all is there nothing is
+# written that a server without memory would refuse: what it has could not be handled, and deleted.
 ENSURE: Final = (
     _EFFECTS
     + _FAULT_OF
     + """
-local said = redis.pcall('XGROUP', 'CREATE', KEYS[1], 'farm', ARGV[2], 'MKSTREAM')
-if said.err and string.sub(said.err, 1, 9) ~= 'BUSYGROUP' then return said end
+local function has(found, wanted)  -- what an error reply has is nothing
+  for _, each in ipairs(found) do
+    if each == wanted or type(each) == 'table' and each[1] == 'name' and each[2] == wanted then return true end
+  end
+end
+local made = 0
+if not has(redis.pcall('XINFO', 'GROUPS', KEYS[1]), 'farm') then
+  local said = redis.pcall('XGROUP', 'CREATE', KEYS[1], 'farm', '0', 'MKSTREAM')
+  if said.err and string.sub(said.err, 1, 9) ~= 'BUSYGROUP' then return said end
+  made = said.err and 0 or 1
+end
 for command, words in pairs({XACK = {KEYS[1], 'farm', '0-1'}, XDEL = {KEYS[1], '0-1'}}) do
   local fault = fault_of(redis.pcall(command, unpack(words)), command, KEYS[1])
   if fault then return redis.error_reply(fault) end
 end
-redis.call('SADD', KEYS[2], ARGV[1])
-return said.err and 0 or 1
+if not has(redis.pcall('SMEMBERS', KEYS[2]), ARGV[1]) then redis.call('SADD', KEYS[2], ARGV[1]) end
+return made
 """
 )
 
@@ -252,20 +286,26 @@ return {got, gone}
 """
 )
 
-# KEYS: stream. ARGV: consumer; entries. Returns those that are another's or nobody's.
+# KEYS: stream. ARGV: consumer; entries. Returns those that are another's, and those that are no more.
+# What is nobody's and was not deleted was never settled: somebody has deleted the consumer, or the group.
 KEEP: Final = (
     _EFFECTS
     + """
-local lost = {}
+local key, me, lost, gone = KEYS[1], ARGV[1], {}, {}
 for at = 2, #ARGV do
-  local pending = redis.call('XPENDING', KEYS[1], 'farm', ARGV[at], ARGV[at], 1)[1]
-  if pending and pending[2] == ARGV[1] then
-    redis.call('XCLAIM', KEYS[1], 'farm', ARGV[1], 0, ARGV[at], 'JUSTID')
+  local id = ARGV[at]
+  local pending = redis.call('XPENDING', key, 'farm', id, id, 1)[1]
+  if pending and pending[2] == me then
+    redis.call('XCLAIM', key, 'farm', me, 0, id, 'JUSTID')
+  elseif pending then
+    lost[#lost + 1] = id
+  elseif #redis.call('XRANGE', key, id, id) > 0 then
+    redis.call('XCLAIM', key, 'farm', me, 0, id, 'FORCE', 'JUSTID')
   else
-    lost[#lost + 1] = ARGV[at]
+    gone[#gone + 1] = id
   end
 end
-return lost
+return {lost, gone}
 """
 )
 

@@ -30,10 +30,11 @@ from farm.broker import (
 from farm.brokers.options.redis import RedisStreamsSpec
 from farm.brokers.redis_connection import Connection
 from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
-from farm.brokers.redis_groups import GroupOptions, Groups
+from farm.brokers.redis_groups import Groups
 from farm.brokers.redis_inlets import Inlets
 from farm.brokers.redis_life import Life
 from farm.brokers.redis_publisher import Answer, Part, Publisher, set_apart
+from farm.brokers.redis_reading import GroupOptions
 from farm.brokers.redis_scripts import RUN_DIGEST
 from farm.brokers.redis_subscriber import Heard, Subscriber
 from farm.message import Message
@@ -41,6 +42,7 @@ from farm.spec import BrokerSpec
 
 LETTERS: Final = "farm:dlq"
 MUTE: Final = 2  # the script's answer where listeners could not be told
+UNSETTLED: Final = 3  # and where all outputs are there, and their source could not be settled
 NOWHERE: Final = ("", "")  # the source of what a client publishes
 
 
@@ -206,7 +208,10 @@ class RedisStreamsBroker(Broker):
             taken = 0
             for commit, answer in zip(commits, answers, strict=True):
                 if isinstance(answer, int):
-                    self._groups.forget(commit.delivery)
+                    if answer == UNSETTLED:
+                        self._groups.settle([commit.delivery])
+                    else:
+                        self._groups.forget(commit.delivery)
                     taken += not answer
                     self._count_unmatched(commit)
             if taken:
@@ -276,7 +281,8 @@ class RedisStreamsBroker(Broker):
 
     def _put(self, part: Part, message: Message) -> None:
         words = words_of(message, self._body)
-        part.words += (message.subject, message.dedup if part.life.features.idmp else "", len(words))
+        count = -len(words) if message.subject in self._groups.topics else len(words)
+        part.words += (message.subject, message.dedup if part.life.features.idmp else "", count)
         part.words += words
 
     def _heard(self, subject: str, heard: list[Heard]) -> None:
@@ -292,8 +298,5 @@ class RedisStreamsBroker(Broker):
             log.get().warning("listeners hear nothing", broker=self.name, channel=name, error=refused[name])
 
     async def _ensure(self, topic: str) -> None:
-        life = self._connection.life
-        readings = [reading for reading in self._groups.readings.values() if reading.topic == topic]
-        for reading in readings if life is not None else []:
-            assert life is not None
-            await self._groups.ensure(life, reading)
+        if (life := self._connection.life) is not None:
+            await self._groups.remind(life, topic)

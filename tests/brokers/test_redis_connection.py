@@ -267,9 +267,10 @@ class TestWords:
             taken.append(True)
             return entry if len(taken) == 1 else b"*-1\r\n"
 
+        scripts = {b"farm:{a.b}:": b"*1\r\n:1\r\n", b"a.b": b"*2\r\n:0\r\n$1\r\n0\r\n"}
         answers = {
             "COMMAND": b"*3\r\n*1\r\n$1\r\nx\r\n*1\r\n$1\r\nx\r\n*1\r\n$1\r\nx\r\n",
-            "EVALSHA": lambda words: b"*1\r\n:1\r\n" if words[2] == b"1" and words[3] == b"farm:{a.b}:" else b":0\r\n",
+            "EVALSHA": lambda words: scripts.get(words[3], b":0\r\n"),
             "XPENDING": b"*0\r\n",
             "XREAD": b"*-1\r\n",
             "XREADGROUP": read,

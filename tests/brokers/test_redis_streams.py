@@ -230,9 +230,8 @@ class TestGone:
             await eventually(lambda: bool(logs), "a word about it")
             await ends.ready("a.b", came)
         assert [line["event"] for line in logs] == [
-            "a stream was gone from the server, with what was in it, and is made again"
+            "a stream or its group was gone from the server, perhaps with what was in it, and is made again"
         ]
-        assert logs[0]["after"] != "0"
         assert payloads(came) == [], "what was handled does not come again"
         assert ends.broker.counters.gaps == 1
         assert ends.broker.state == "up"
