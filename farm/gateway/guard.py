@@ -17,8 +17,9 @@ LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _LINE: Final = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
 _HEAD: Final = re.compile(
-    rb"[^\x00-\x20\x7f]+ [^\x00-\x20\x7f]+ HTTP/1\.[01](?:\r\n" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*)*"
+    rb"[^\x00-\x20\x7f]+ /[^\x00-\x20\x7f]* HTTP/1\.[01](?:\r\n" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*)*"
 )
+_START: Final = re.compile(rb"[^\x00-\x20\x7f]+ [^\x00-\x20\x7f]+ HTTP/1\.[01]")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*)")
 
 
@@ -52,6 +53,8 @@ def _fault(head: bytes) -> str:
             return "a folded header line"
         if _LINE.fullmatch(line) is None:
             return "a header line that is not `Name: value`"
+    if _START.fullmatch(lines[0]):
+        return "the request target is not a path"  # of some Sanic cannot even make an error's answer
     return "a request line that is not `METHOD target HTTP/1.1`"
 
 

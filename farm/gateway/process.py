@@ -32,7 +32,7 @@ from farm.wire.sockets import Sockets
 
 PROMISE_S: Final = 5.0
 BEAT_S: Final = 1.0
-OWN_FILES: Final = 256  # descriptors that are not connections
+OWN_FILES: Final = 256  # descriptors that are not connections; where few are to be had, half of them
 ORPHANED: Final = 70
 
 
@@ -57,7 +57,7 @@ async def run(post: Post, limits: Limits | None = None) -> int:
     with Sockets() as sockets:
         gateway = Gateway(post, Relay(sockets, post.rundir.relay))
         try:
-            return await gateway.run(bound, limits or Limits(connections=_connection_limit(len(bound))))
+            return await gateway.run(bound, limits or Limits(connections=connection_limit(len(bound))))
         finally:
             gateway.close()
 
@@ -194,7 +194,7 @@ def _shown(at: socket.socket) -> str:
     return f"{_host(address)}:{port}"
 
 
-def _connection_limit(listeners: int) -> int:
+def connection_limit(listeners: int) -> int:
     """Connections each listener may have: CONNECTIONS_LIMIT, or what the limit of open files leaves."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS_LIMIT * listeners + OWN_FILES
@@ -203,6 +203,6 @@ def _connection_limit(listeners: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return CONNECTIONS_LIMIT
-    limit = max(1, (soft - OWN_FILES) // max(1, listeners))
+    limit = max(1, (soft - min(OWN_FILES, soft // 2)) // max(1, listeners))
     log.get().warning("fewer connections than usual: the limit of open files is low", connections=limit, files=soft)
     return limit

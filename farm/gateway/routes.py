@@ -76,8 +76,6 @@ class Routes:
                 raise HttpProblem(404, "not-found", f"no such route; there are {ROUTES}")
 
     def _check_sender(self, request: Request) -> None:
-        if not request.raw_url.startswith(b"/"):
-            raise HttpProblem(400, "bad-request", "the request target is not a path")
         if not self._served.door.admits_host(_field(request, "host") or ""):
             raise HttpProblem(403, "foreign-host", "Host is not the address this gateway listens on")
         if not self._served.door.admits_origin(_field(request, "origin")):

@@ -41,6 +41,7 @@ def test_a_plain_head_is_let_pass(more: bytes) -> None:
         (GOOD + b"\r\nContent-Length:", "no number"),
         (b"POST  / HTTP/1.1\r\nHost: a", "request line"),
         (b"POST / HTTP/2.0\r\nHost: a", "request line"),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a", "not a path"),
         (b"POST /a b HTTP/1.1\r\nHost: a", "request line"),
         (b"\r\nPOST / HTTP/1.1\r\nHost: a", "not `Name: value`"),
     ],

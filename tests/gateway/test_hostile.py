@@ -150,6 +150,15 @@ def test_garbage_is_refused(wire: Wire) -> None:
     assert wire.ended()
 
 
+@pytest.mark.parametrize("target", ["a:1", "?a", "*", "http://[::1", "http://127.0.0.1/publish/a"])
+def test_a_target_that_is_no_path_is_refused(wire: Wire, target: str) -> None:
+    wire.send(post(wire, "Content-Length: 0", path=target))
+    reply = wire.reply()
+    assert reply.status == 400
+    assert b"the request target is not a path" in reply.body
+    assert wire.ended()
+
+
 def test_a_client_that_leaves_in_the_middle_of_its_body_publishes_nothing(child: Child, ingest: StandIn) -> None:
     with Wire(child.address()) as wire:
         wire.send(post(wire, "Content-Length: 10") + b"half")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from farm.client.blocking import Farm
+from farm.gateway.process import connection_limit
 from farm.rundir import Rundir
 from farm.wire.relay import Publish
 from tests.client.stand_in import StandIn, eventually
@@ -202,3 +204,9 @@ def test_a_drain_does_not_wait_for_one_that_does_not_read(child: Child, ingest: 
         farm.publish_many(Publish("a", b"x" * 1000, "secondary") for _ in range(500))
         child.drain(60)
         assert child.process.wait(20) == 0
+
+
+@pytest.mark.parametrize(("files", "limit"), [(1 << 20, 2000), (1024, 768), (256, 128), (64, 32), (1, 1)])
+def test_few_open_files_leave_fewer_connections(monkeypatch: pytest.MonkeyPatch, files: int, limit: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert connection_limit(1) == limit
