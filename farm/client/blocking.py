@@ -14,7 +14,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -94,7 +94,7 @@ class Farm:
         to: str,
         payload: bytes | str,
         broker: str | None = None,
-        headers: message.Headers = (),
+        headers: message.Headers | Mapping[str, str] = (),
         key: str | None = None,
     ) -> Receipt:
         """Publish one message and wait until ingest has it.
@@ -102,17 +102,19 @@ class Farm:
         Args:
           to: the subject.
           broker: None: the first of the running farm's manifest.
+          headers: pairs of name and value, or a dict; those that may not travel are left out, as the gateway does.
           key: an idempotency key: publishing again with it gives the message the same id.
         Raises:
           InvalidSubject, PayloadTooLarge, UnknownBroker: it cannot be published.
           BrokerFull, BrokerUnavailable: not now.
           Unanswered: no answer in time; whether the message was taken is unknown.
+          TypeError: the payload is neither bytes nor text, or a header is no text.
         """
-        body = payload.encode() if isinstance(payload, str) else payload
+        body = _bytes_of(payload)
         subject.validate(to)
         if len(body) > message.PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLarge(len(body), message.PAYLOAD_LIMIT_BYTES)
-        item = Publish(to, body, broker, headers, None, key)
+        item = Publish(to, body, broker, _pairs_of(headers), None, key)
         ticket = self._session.publish(item, time.monotonic() + self._answer_s)
         while True:
             for news in self.turn(self._answer_s):
@@ -302,6 +304,24 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _bytes_of(payload: object) -> bytes:
+    if isinstance(payload, str):
+        return payload.encode()
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    raise TypeError(f"a payload is bytes or text, not {type(payload).__name__}; json.dumps makes text of it")
+
+
+def _pairs_of(headers: message.Headers | Mapping[str, str]) -> message.Headers:
+    given: Iterable[tuple[object, object]] = headers.items() if isinstance(headers, Mapping) else headers
+    pairs: list[tuple[str, str]] = []
+    for name, value in given:
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"a header is two texts, not {name!r}: {value!r}")
+        pairs.append((name.lower(), value))
+    return tuple(pairs)
 
 
 def _absence(rundir: Rundir) -> NotRunning:

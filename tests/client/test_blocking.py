@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,26 @@ def test_what_cannot_be_published_is_refused_here(farm: Farm, ingest: StandIn) -
         farm.publish("a..b", b"")
     with pytest.raises(PayloadTooLarge):
         farm.publish("a", b"x" * (1 << 20 | 1))
+    assert ingest.publishes == []
+
+
+def test_headers_may_be_a_dict_and_their_names_in_capitals(farm: Farm, ingest: StandIn) -> None:
+    farm.publish("a", bytearray(b"x"), headers={"X-Order": "7"}, key="k")
+    assert ingest.publishes == [Publish("a", b"x", None, (("x-order", "7"),), None, "k")]
+
+
+@pytest.mark.parametrize(
+    ("payload", "headers", "said"),
+    [
+        ({"id": 7}, (), "a payload is bytes or text, not dict; json.dumps makes text of it"),
+        (b"x", {"x-order": 7}, "a header is two texts, not 'x-order': 7"),
+    ],
+)
+def test_what_is_no_message_is_told_at_once_and_not_sent(
+    farm: Farm, ingest: StandIn, payload: Any, headers: Any, said: str
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        farm.publish("a", payload, headers=headers)
     assert ingest.publishes == []
 
 
