@@ -130,13 +130,13 @@ class Lane:
         return self._fresh
 
     def connect_again(self) -> None:
-        """End the connection and make another at once: the server sends again what it has not heard about."""
+        """End the connection in order and make another at once: the server sends again what it has not heard about."""
         if self.link is not None:
             self._hurried = True
-            self.link.drop("to be sent again what was left at the server")
+            self.link.part("to be sent again what was left at the server")
 
     async def leave(self) -> None:
-        """Leave: what was written is sent first. Cancel it when that takes too long; then call `end`."""
+        """Leave: what was written is sent first. Call `end` afterwards, or to have no more patience."""
         if self.link is not None:
             await self.link.leave()
 
@@ -153,7 +153,7 @@ class Lane:
         self.link, self.greeting = self._opening, greeting
         self._up_s = asyncio.get_running_loop().time()
         if fault := self._shortcoming():
-            self.link.drop(fault)
+            self.link.part(fault)
             return
         self._ends.greeted(greeting)
         self._sync()

@@ -48,6 +48,7 @@ from farm.brokers.mqtt_paho import (
     subscribe,
 )
 
+PART_S: Final = 2.0
 _CONNACK: Final = 0x20
 _OLD_VERSION: Final = 1  # the reason of a server of MQTT 3.1.1 that is spoken to in another version
 _STRANGER: Final = (0x86, 0x87)  # bad user name or password, not authorized; paho has both for 3.1.1 too
@@ -113,6 +114,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._leaving = False
+        self._why = ""  # it was left
+        self._parting: asyncio.TimerHandle | None = None
         self._doubt = ""
         self._login = login
         self._wire = Wire(self._out)
@@ -173,16 +176,25 @@ class Link(asyncio.Protocol):
             self._flush()
 
     async def leave(self) -> None:
-        """Say goodbye, once all is sent, and wait until the server has heard it; cancel it when that takes too long."""
-        if not self.ended.done():
-            self._leaving = True
-            self._flush()
-            self._client.disconnect()
-            self._flush()
+        """Say goodbye, once all is sent, and wait until the server has heard it, or has not in time."""
+        self.part(CLOSED)
         await self.ended
+
+    def part(self, why: str) -> None:
+        """Say goodbye, once all is sent: the server publishes no will. `ended` says why once it has heard it, or has
+        not in time.
+        """
+        if not (self.ended.done() or self._leaving):
+            self._leaving, self._why = True, why
+            self._client.disconnect()
+            if not self._flushing:
+                self._flush_soon()  # not now: paho may be in the middle of telling us something
+            self._parting = self._loop.call_later(PART_S, self.drop, why)
 
     def drop(self, why: str) -> None:
         """End it at once."""
+        if self._parting is not None:
+            self._parting.cancel()
         if not self.ended.done():
             self.ended.set_result(why)
         if not self._greeted.done():
@@ -204,7 +216,7 @@ class Link(asyncio.Protocol):
         if not self._greeted.done() and not isinstance(exc, ssl.SSLError):
             self.drop(f"{CLOSED} without an answer{self._doubt}")
         else:
-            self.drop(CLOSED if exc is None else words_of(exc))
+            self.drop(self._why or (CLOSED if exc is None else words_of(exc)))
 
     def data_received(self, data: bytes) -> None:
         """Read all packets that are whole."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from farm.broker import Home, Published
+from farm.brokers.options.mqtt import WillSpec
 from farm.errors import PayloadTooLarge
 from farm.message import Message
 from farm.testing.rig import eventually, home_of, numbered, payloads
@@ -49,10 +50,16 @@ async def test_a_server_that_retains_nothing_is_told_where_that_is_asked_for(
     make_server: MakeServer, home: Home
 ) -> None:
     server = make_server("retain_available false")
-    async with broker_of(spec_of(server.port, retain=True, qos=0), home, up=False) as ends:
+    spec = spec_of(server.port, retain=True, qos=0, will=WillSpec("farm1.status", "gone", qos=0))
+    async with client_of(server.port) as client, broker_of(spec, home, up=False) as ends:
+        last_words = client.hear("farm1/status")
+        await client.subscribed()
         assert ends.broker.fault.endswith("it retains nothing: remove `retain`")
         await eventually(lambda: server.log.count(" as farm") >= 3, "some tries")
         assert ends.broker.counters.gaps == 0  # nothing was subscribed to, so nothing was missed
+        await client.send("farm1/status", b"mark")
+        await eventually(lambda: bool(last_words), "the mark")
+        assert [each.payload for each in last_words] == [b"mark"]
     async with broker_of(spec_of(server.port), home) as ends:
         assert isinstance((await ends.publish(*numbered(1)))[0], Published)
 

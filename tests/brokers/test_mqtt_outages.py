@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from farm.broker import Delivery, Home, Published
+from farm.brokers.options.mqtt import WillSpec
 from farm.errors import BrokerUnavailable
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, numbered, payloads
@@ -153,9 +154,11 @@ async def test_a_server_that_says_nothing_is_left(server: Mosquitto, home: Home)
 async def test_what_is_left_at_the_server_for_want_of_room_comes_once_there_is_some(
     server: Mosquitto, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farm.brokers.mqtt_desk.COUNT_LIMIT", 20)
     monkeypatch.setattr("farm.brokers.mqtt_desk.Desk.__init__.__defaults__", (20, 64 << 20))
-    async with broker_of(spec_of(server.port), home) as ends, client_of(server.port) as client:
+    spec = spec_of(server.port, will=WillSpec("farm1.status", "gone"))
+    async with broker_of(spec, home) as ends, client_of(server.port) as client:
+        last_words = client.hear("farm1/status")
+        await client.subscribed()
         came = ends.trigger(0, "a.b")
         other = ends.trigger(1, "a.c", granted=1000)
         await ends.ready("a.c", other)
@@ -175,3 +178,6 @@ async def test_what_is_left_at_the_server_for_want_of_room_comes_once_there_is_s
         assert sorted(map(int, set(payloads(came)))) == list(range(100))
         assert (ends.broker.counters.dropped, ends.broker.counters.gaps) == (0, 0)
         ends.broker.settle(came[settled:])
+        await client.send("farm1/status", b"mark")  # comes after whatever the reconnect has said
+        await eventually(lambda: bool(last_words), "the mark")
+        assert [each.payload for each in last_words] == [b"mark"]
