@@ -116,6 +116,8 @@ class Routes:
         try:
             # Live before the 101: who has connected misses nothing that is published from then on.
             protocol = cast("Any", request.transport).get_protocol()
+            if protocol is None:  # the connection was closed meanwhile: nobody reads the answer
+                raise HttpProblem(400, "cancelled", "the client has gone")
             websocket: Any = await protocol.websocket_handshake(request)
             await _serve(websocket, channel, Reader(SanicPipe(websocket), served.counts, _ends_at_gap(request)))
         finally:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +157,27 @@ def test_a_pattern_that_is_none_is_refused_before_the_upgrade(child: Child, path
     with pytest.raises(InvalidStatus) as refused, connect(url(child, path, "secondary")):
         pass
     assert refused.value.response.status_code == status
+
+
+def test_clients_that_have_gone_before_the_upgrade_are_no_fault(
+    shared_ingest: StandIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with gateway(shared_ingest.rundir) as child:
+        host, port = child.ready().address("secondary")
+        head = (
+            f"GET /subscribe/a HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        with connect(url(child, "a", "secondary")):  # the pattern is heard: nothing is waited for
+            child.process.send_signal(signal.SIGSTOP)  # so that all of a client has come when it is looked at
+            for _ in range(20):
+                with socket.create_connection((host, port)) as one:
+                    one.sendall(head.encode())
+            child.process.send_signal(signal.SIGCONT)
+            with connect(url(child, "a", "secondary")):
+                child.drain(5)
+        assert child.process.wait(20) == 0
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_foreign_page_may_not_listen(child: Child) -> None:
