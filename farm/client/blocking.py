@@ -309,19 +309,19 @@ class Subscription:
 def _bytes_of(payload: object) -> bytes:
     if isinstance(payload, str):
         return payload.encode()
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return bytes(payload)
+    if isinstance(payload, bytes):
+        return payload
     raise TypeError(f"a payload is bytes or text, not {type(payload).__name__}; json.dumps makes text of it")
 
 
 def _pairs_of(headers: message.Headers | Mapping[str, str]) -> message.Headers:
-    given: Iterable[tuple[object, object]] = headers.items() if isinstance(headers, Mapping) else headers
-    pairs: list[tuple[str, str]] = []
-    for name, value in given:
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"a header is two texts, not {name!r}: {value!r}")
-        pairs.append((name.lower(), value))
-    return tuple(pairs)
+    return tuple(_pair_of(*pair) for pair in (headers.items() if isinstance(headers, Mapping) else headers))
+
+
+def _pair_of(name: object, value: object) -> tuple[str, str]:
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"a header is two texts, not {name!r}: {value!r}")
+    return name.lower(), value
 
 
 def _absence(rundir: Rundir) -> NotRunning:

@@ -59,7 +59,7 @@ def test_what_cannot_be_published_is_refused_here(farm: Farm, ingest: StandIn) -
 
 
 def test_headers_may_be_a_dict_and_their_names_in_capitals(farm: Farm, ingest: StandIn) -> None:
-    farm.publish("a", bytearray(b"x"), headers={"X-Order": "7"}, key="k")
+    farm.publish("a", b"x", headers={"X-Order": "7"}, key="k")
     assert ingest.publishes == [Publish("a", b"x", None, (("x-order", "7"),), None, "k")]
 
 
