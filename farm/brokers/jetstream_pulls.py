@@ -5,7 +5,7 @@
                                                                       > forgotten: nothing was heard, or all are lost
     a server that has nothing for a pull says so every BEAT_S: a consumer whose leader has changed may have lost it
 The server fills the pulls that wait in turn, so how much of each is left is known only when one ends; how much is asked
-for in all is known always.
+for in all is known, but for what is lost on its way between servers.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Pulls:
         much is asked for already.
         """
         missing = granted - self.asked
-        if not self._open:
-            self._heard_s = now_s
         while missing > 0 and (missing >= self.asked or missing >= BATCH_LIMIT) and len(self._open) < PULLS_LIMIT:
             count = min(missing, BATCH_LIMIT)
             self._number += 1
+            if not self._open:
+                self._heard_s = now_s
             self._open.append(_Pull(self._number, count, now_s + PULL_S + GRACE_S))
             self.asked += count
             missing -= count
@@ -104,15 +104,16 @@ class Pulls:
             self._open.remove(found)
         unfilled = said.get(UNFILLED, "")
         left = int(unfilled) if unfilled.isdigit() else found.left if found is not None else 0
-        self.asked = max(0, self.asked - left)
+        self.asked = max(0, self.asked - left) if self._open else 0
         if TOO_LARGE in text.lower() and said.get(UNFILLED_BYTES) == str(self._limit_bytes):
             self._limit_bytes = 0
 
     def expire(self, now_s: float) -> bool:
-        """Forget those that nothing is heard of; whether there were any."""
+        """Forget those that nothing is heard of, and what was lost on its way; whether there was any."""
         before = len(self._open)
-        if before and now_s - self._heard_s > DEAF_S:
+        if self.asked and now_s - self._heard_s > DEAF_S:
             self.forget()
+            return True
         while self._open and now_s > self._open[0].until_s:
             self.asked = max(0, self.asked - self._open.popleft().left)
         return len(self._open) < before

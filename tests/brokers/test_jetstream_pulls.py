@@ -113,6 +113,30 @@ def test_pulls_are_forgotten_when_the_server_says_nothing_at_all() -> None:
     assert not pulls.expire(101.2 + DEAF_S)
 
 
+def test_what_was_lost_on_its_way_is_not_waited_for_when_no_pull_is_open() -> None:
+    """As when a route between two servers breaks: theirs has handed it out, and says that the batch is complete."""
+    pulls = Pulls()
+    assert counts(pulls, 10) == [10]
+    pulls.filled(7)
+    pulls.ended("1", end(409, 0), "Batch Completed")
+    assert counts(pulls, 3) == [3]
+
+
+def test_what_was_lost_on_its_way_is_not_waited_for_for_ever_where_no_end_is_heard_of() -> None:
+    pulls = Pulls()
+    assert counts(pulls, 20) == [20]
+    pulls.filled(10)
+    assert counts(pulls, 20, now_s=100.0) == [10]
+    pulls.filled(6)  # 3 of each
+    pulls.ended("2", end(409, 7, 1000), "Message Size Exceeds MaxBytes")
+    pulls.filled(4)
+    pulls.heard(101.0)
+    assert pulls.asked == 3
+    assert not pulls.expire(101.0 + DEAF_S)
+    assert pulls.expire(101.1 + DEAF_S)
+    assert counts(pulls, 3, now_s=101.1 + DEAF_S) == [3]
+
+
 def test_a_bound_in_bytes_is_lifted_only_when_a_message_does_not_fit_alone() -> None:
     pulls = Pulls()
     [(_, first)] = pulls.wishes(10, 0.0)
