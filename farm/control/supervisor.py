@@ -37,6 +37,7 @@ from farm.wire.lifeline import Quiet, Ready, Refused, Restart, Up
 TURN_S: Final = 0.2
 STALL_S: Final = 1.0  # a turn that took longer: this process was stopped, and so perhaps was everybody
 GRACE_S: Final = 3.5
+ECHO_S: Final = 0.3  # one wish may come as two signals: `timeout` tells its child and then the whole group
 CLOSED_S: Final = 1.0  # until a child that closed its lifeline must have ended
 REFUSED_DRAIN_S: Final = 5.0
 GAVE_UP: Final = 70
@@ -65,6 +66,7 @@ class Supervisor:
         self._drain: Drain | None = None
         self._ended = Ended(0)
         self._cut = False
+        self._asked_at_s = -ECHO_S  # when a signal began the drain
         self._grace_until_s = 0.0
         inspector = Inspector(plan.spec, plan.rundir, COMPILER, plan.level)
         self._renewal = Renewal(
@@ -271,11 +273,13 @@ class Supervisor:
     # The end
 
     def _heed_signals(self, signals: Signals) -> None:
+        now_s = time.monotonic()
         for number in signals.take():
             if self._drain is None:
                 log.get().info("draining", signal=number.name)
+                self._asked_at_s = now_s
                 self._end()
-            else:
+            elif now_s - self._asked_at_s >= ECHO_S:
                 self._cut_short(number)
 
     def _end(self, ended: Ended = Ended(0), within_s: float = DRAIN_S) -> None:

@@ -6,10 +6,12 @@ import os
 import pty
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from farm.control.supervisor import ECHO_S
 from farm.wire import admin
 from tests.control.conftest import PATIENCE_S, Standins, alive, wait_until
 
@@ -42,6 +44,15 @@ def test_a_termination_of_everybody_at_once_drains_all_the_same(standins: Standi
     assert len(standins.heard(what="drains")) == 4
 
 
+def test_a_wish_that_comes_as_two_signals_is_one(standins: Standins) -> None:
+    standins.up(workers=2)
+    assert standins.process is not None
+    standins.process.send_signal(signal.SIGTERM)  # as `timeout` and `make` do it
+    standins.process.send_signal(signal.SIGINT)
+    assert standins.process.wait(PATIENCE_S) == 0
+    assert len(standins.heard(what="drains")) == 4
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_kills_everybody_at_once(standins: Standins, number: int, code: int) -> None:
     standins.does("gateway-0", "stay")
@@ -50,6 +61,7 @@ def test_a_second_signal_kills_everybody_at_once(standins: Standins, number: int
     assert standins.process is not None
     standins.process.send_signal(signal.SIGTERM)
     standins.wait_heard("gateway-0", word="Drain")
+    time.sleep(ECHO_S)  # until then it is an echo
     assert standins.end(number) == code
     assert not any(alive(pid) for pid in pids)
     assert standins.heard(what="drains") == []
