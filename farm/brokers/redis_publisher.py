@@ -182,12 +182,15 @@ class Publisher:
                 ask.on_answers(ask.answers)
 
     def why(self, life: Life, reply: object) -> BrokerError | InputError:
-        """Why a message was not taken, by the reply to the command that was to bring it."""
+        """Why a message was not taken, by the reply to the command that was to bring it, among others perhaps."""
         if isinstance(reply, BrokerFull):
             return reply
-        if isinstance(reply, ServerFault):
+        if isinstance(reply, ServerFault) and reply.code != "NOPERM":
             return self.refusal(life, reply)
-        why = str(reply) if isinstance(reply, LinkFault) else "its answer makes no sense"
+        if isinstance(reply, ServerFault):
+            why = life.told(reply)  # it is the command that is not allowed: no message is to blame
+        else:
+            why = str(reply) if isinstance(reply, LinkFault) else "its answer makes no sense"
         return BrokerUnavailable(Problem(f"broker {self._broker!r} did not confirm", why=why))
 
     def refusal(self, life: Life, fault: ServerFault) -> BrokerError | InputError:

@@ -217,9 +217,11 @@ CAST: Final = (
 local queues, answers, at = {}, {}, 1
 while at <= #ARGV do
   local subject, payload, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  local words, tag, answer = math.abs(count), 'farm:{' .. subject .. '}:', 'NOGROUP nobody keeps this subject'
-  queues[subject] = queues[subject] or redis.call('SMEMBERS', tag .. 'queues')
-  if count > 0 or #queues[subject] > 0 then
+  local words, tag = math.abs(count), 'farm:{' .. subject .. '}:'
+  queues[subject] = queues[subject] or redis.pcall('SMEMBERS', tag .. 'queues')
+  local answer = fault_of(queues[subject], 'SMEMBERS', tag .. 'queues')
+  if not answer and count < 0 and #queues[subject] == 0 then answer = 'NOGROUP nobody keeps this subject' end
+  if not answer then
     local said = redis.pcall('PUBLISH', subject, payload)
     answer = fault_of(said, 'PUBLISH', subject) or said
     for _, name in ipairs(queues[subject]) do

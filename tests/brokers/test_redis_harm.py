@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from farm.broker import Commit, Home
+from farm.broker import Commit, Home, Published
 from farm.brokers import redis_groups, redis_inlets
 from farm.brokers.redis_life import LATE_S
-from farm.errors import BrokerUnavailable
+from farm.errors import BrokerUnavailable, InputError
 from farm.message import Message
 from farm.testing.rig import Ends, eventually, home_of, payloads
 from tests.brokers import redis_house
@@ -83,6 +83,15 @@ class TestStreamsThatAreNoneAnyMore:
         client.xadd("a.b", {"body": "x"})
         await asyncio.sleep(1.5)  # for what must not happen
         assert ours(client) == before
+
+    async def test_a_set_of_queues_that_is_none_is_held_against_its_subject_alone(
+        self, pubsub: Ends, client: Any
+    ) -> None:
+        client.set("farm:{bad}:queues", "a string")
+        bad, good = await pubsub.publish(Message("1", "bad", b""), Message("2", "good", b""))
+        assert isinstance(bad, InputError)
+        assert str(bad).endswith(": farm:{bad}:queues")
+        assert isinstance(good, Published)
 
 
 class TestGroups:

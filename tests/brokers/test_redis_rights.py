@@ -84,6 +84,18 @@ async def test_a_subscription_that_never_was_misses_nothing_anew_at_each_try(hom
         await ends.broker.close()
 
 
+@pytest.mark.parametrize("make", [streams, pubsub])
+async def test_no_message_is_to_blame_for_a_script_that_farm_may_not_run(enter: Enter, make: Make, client: Any) -> None:
+    ends = await enter(make).start()
+    client.execute_command("ACL", "SETUSER", "shop", "-evalsha")
+    [answer] = await ends.publish(Message("1", "c.d", b""))
+    assert isinstance(answer, BrokerUnavailable)
+    assert "the 'evalsha' command" in str(answer)
+    client.execute_command("ACL", "SETUSER", "shop", "+evalsha")
+    assert isinstance((await ends.publish(Message("1", "c.d", b"")))[0], Published)
+    await ends.broker.close()
+
+
 async def test_what_is_not_allowed_is_named(enter: Enter) -> None:
     ends = await enter(streams, "resetkeys", "~farm:*", "~a.b").start()
     [answer] = await ends.publish(Message("1", "c.d", b""))
