@@ -16,6 +16,7 @@ import msgspec
 
 from farm.broker import PublishDone, Published, Refused
 from farm.brokers.mqtt_link import Link
+from farm.brokers.mqtt_messages import Pack
 from farm.brokers.mqtt_packets import Ack
 from farm.brokers.mqtt_paho import NUMBERS_LIMIT, PACKET_MOST_BYTES
 from farm.errors import (
@@ -51,8 +52,6 @@ _WORDS: Final = {
     _QUOTA: "quota exceeded",
     _BAD_PAYLOAD: "payload format invalid",
 }
-
-Pack = Callable[[Message, int], bytes]
 
 
 class _Batch:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.typing import Subprotocol
@@ -58,7 +59,11 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         if not self.opened.done():
-            self._fail(f"{CLOSED} in place of a WebSocket")
+            self._frames.receive_eof()  # an answer without a length ends with the connection
+            if isinstance(self._frames.handshake_exc, InvalidStatus):
+                self._open()
+            else:
+                self._fail(f"{CLOSED} in place of a WebSocket")
         if self._inner is not None:
             self._inner.connection_lost(exc)
 

@@ -40,7 +40,7 @@ def messages(count: int, payload: bytes = b"") -> list[Message]:
     return [Message(f"id-{n}", "a.b", payload or b"%d" % n) for n in range(count)]
 
 
-class Desk:
+class Office:
     def __init__(self, window: int = 100) -> None:
         self.now_s = 0.0
         self.outbox = Outbox("shop", lambda: self.now_s, lambda _: Published(2, 1))
@@ -56,77 +56,77 @@ class Desk:
 
 
 def test_a_publish_is_answered_in_order_once_the_last_is_confirmed() -> None:
-    desk = Desk()
-    desk.publish(*messages(3))
-    desk.ack(2)
-    desk.ack(0)
-    assert desk.answers == []
-    desk.outbox.acked([Ack(desk.line.sent[1][0], 0x10)])
-    assert desk.answers == [[Published(2, 1), Published(2, 1, receivers=0), Published(2, 1)]]
+    office = Office()
+    office.publish(*messages(3))
+    office.ack(2)
+    office.ack(0)
+    assert office.answers == []
+    office.outbox.acked([Ack(office.line.sent[1][0], 0x10)])
+    assert office.answers == [[Published(2, 1), Published(2, 1, receivers=0), Published(2, 1)]]
 
 
 def test_no_more_is_in_flight_than_the_server_takes() -> None:
-    desk = Desk(window=2)
-    desk.publish(*messages(5))
-    assert [payload for _, payload in desk.line.sent] == [b"0", b"1"]
-    desk.ack(0)
-    assert len(desk.line.sent) == 3
-    desk.ack(1, 2)
-    desk.ack(3, 4)
-    assert len(desk.answers) == 1
+    office = Office(window=2)
+    office.publish(*messages(5))
+    assert [payload for _, payload in office.line.sent] == [b"0", b"1"]
+    office.ack(0)
+    assert len(office.line.sent) == 3
+    office.ack(1, 2)
+    office.ack(3, 4)
+    assert len(office.answers) == 1
 
 
 def test_large_messages_are_in_flight_by_their_size() -> None:
-    desk = Desk()
-    desk.publish(*messages(3, bytes(WINDOW_BYTES // 2 + 1)))
-    assert len(desk.line.sent) == 1
-    desk.ack(0)
-    assert len(desk.line.sent) == 2
+    office = Office()
+    office.publish(*messages(3, bytes(WINDOW_BYTES // 2 + 1)))
+    assert len(office.line.sent) == 1
+    office.ack(0)
+    assert len(office.line.sent) == 2
 
 
 def test_what_is_not_confirmed_in_time_is_unknown_and_its_number_is_not_given_again() -> None:
-    desk = Desk(window=2)
-    desk.publish(*messages(3))
-    desk.now_s = 3.9
-    desk.outbox.look()
-    assert desk.answers == []
-    desk.ack(0)
-    desk.now_s = 4.0  # answered within 5 s: it is looked at every half second
-    desk.outbox.look()
-    [answers] = desk.answers
+    office = Office(window=2)
+    office.publish(*messages(3))
+    office.now_s = 3.9
+    office.outbox.look()
+    assert office.answers == []
+    office.ack(0)
+    office.now_s = 4.0  # answered within 5 s: it is looked at every half second
+    office.outbox.look()
+    [answers] = office.answers
     assert isinstance(answers[0], Published)
     assert all(isinstance(answer, BrokerUnavailable) and "no confirmation" in str(answer) for answer in answers[1:])
-    desk.ack(1, 2)
-    assert len(desk.answers) == 1
-    desk.publish(*messages(1))
-    assert desk.line.sent[-1][0] not in {number for number, _ in desk.line.sent[:-1]}
+    office.ack(1, 2)
+    assert len(office.answers) == 1
+    office.publish(*messages(1))
+    assert office.line.sent[-1][0] not in {number for number, _ in office.line.sent[:-1]}
 
 
 def test_a_connection_on_which_a_word_never_comes_is_left() -> None:
     """Each number that stays in use is one less that the server takes: in the end nothing could be published."""
-    desk = Desk(window=2)
-    desk.publish(*messages(2))
-    desk.ack(1)
-    desk.now_s = CONFIRM_S + LEFT_S
-    desk.outbox.look()
-    assert desk.line.dropped == ""
-    desk.now_s += 1
-    desk.outbox.look()
-    assert desk.line.dropped == "it confirms nothing"
+    office = Office(window=2)
+    office.publish(*messages(2))
+    office.ack(1)
+    office.now_s = CONFIRM_S + LEFT_S
+    office.outbox.look()
+    assert office.line.dropped == ""
+    office.now_s += 1
+    office.outbox.look()
+    assert office.line.dropped == "it confirms nothing"
 
 
 def test_what_was_on_its_way_when_the_connection_ended_is_unknown() -> None:
-    desk = Desk(window=1)
-    desk.publish(*messages(2))
-    desk.outbox.disconnected("gone")
-    [answers] = desk.answers
+    office = Office(window=1)
+    office.publish(*messages(2))
+    office.outbox.disconnected("gone")
+    [answers] = office.answers
     assert all(isinstance(answer, BrokerUnavailable) and "gone" in str(answer) for answer in answers)
-    desk.publish(*messages(2))
-    assert len(desk.answers[1]) == 2
-    desk.outbox.connected(cast("Link", desk.line), 10)
-    desk.publish(*messages(1))
-    desk.ack(-1)
-    assert desk.answers[2] == [Published(2, 1)]
+    office.publish(*messages(2))
+    assert len(office.answers[1]) == 2
+    office.outbox.connected(cast("Link", office.line), 10)
+    office.publish(*messages(1))
+    office.ack(-1)
+    assert office.answers[2] == [Published(2, 1)]
 
 
 @pytest.mark.parametrize(
@@ -141,38 +141,38 @@ def test_what_was_on_its_way_when_the_connection_ended_is_unknown() -> None:
     ],
 )
 def test_a_refusal_says_whether_it_is_worth_another_try(reason: int, error: type[Exception]) -> None:
-    desk = Desk()
-    desk.publish(*messages(1))
-    desk.outbox.acked([Ack(desk.line.sent[0][0], reason, "says\nthe server")])
-    [[answer]] = desk.answers
+    office = Office()
+    office.publish(*messages(1))
+    office.outbox.acked([Ack(office.line.sent[0][0], reason, "says\nthe server")])
+    [[answer]] = office.answers
     assert type(answer) is error
     assert "says\\nthe server" in str(answer)
 
 
 def test_beyond_its_bounds_it_takes_no_more() -> None:
-    desk = Desk(window=1)
-    desk.publish(*messages(WAITING_LIMIT + 1))
-    desk.publish(*messages(1))
-    desk.publish(*messages(1))
-    assert [type(answers[0]) for answers in desk.answers] == [BrokerFull]
+    office = Office(window=1)
+    office.publish(*messages(WAITING_LIMIT + 1))
+    office.publish(*messages(1))
+    office.publish(*messages(1))
+    assert [type(answers[0]) for answers in office.answers] == [BrokerFull]
 
 
 def test_what_nobody_confirms_is_published_once_it_is_written() -> None:
-    desk = Desk()
-    desk.outbox.write(messages(2), desk.answers.append, pack)
-    assert desk.answers == [[Published(2, 1)] * 2]
-    assert desk.line.sent == [(0, b"0"), (0, b"1")]
-    desk.line.unsent_bytes = UNSENT_LIMIT_BYTES + 1
-    desk.outbox.write(messages(1), desk.answers.append, pack)
-    assert isinstance(desk.answers[1][0], BrokerFull)
+    office = Office()
+    office.outbox.write(messages(2), office.answers.append, pack)
+    assert office.answers == [[Published(2, 1)] * 2]
+    assert office.line.sent == [(0, b"0"), (0, b"1")]
+    office.line.unsent_bytes = UNSENT_LIMIT_BYTES + 1
+    office.outbox.write(messages(1), office.answers.append, pack)
+    assert isinstance(office.answers[1][0], BrokerFull)
 
 
 async def test_it_is_empty_when_everything_is_confirmed() -> None:
-    desk = Desk()
-    await desk.outbox.emptied()
-    desk.publish(*messages(1))
-    waiting = asyncio.create_task(desk.outbox.emptied())
+    office = Office()
+    await office.outbox.emptied()
+    office.publish(*messages(1))
+    waiting = asyncio.create_task(office.outbox.emptied())
     await asyncio.sleep(0)
     assert not waiting.done()
-    desk.ack(0)
+    office.ack(0)
     await waiting

@@ -81,6 +81,29 @@ async def test_a_server_that_never_answers_is_not_kept_waiting_for(home: Home, m
         await eventually(lambda: door.open == 0, "the last one to be ended too")
 
 
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", "no WebSocket: server rejected WebSocket connection: HTTP 502"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno", "rejected WebSocket connection: HTTP 502"),
+        (b"HTTP/1.1 502 Bad", "it closed the connection in place of a WebSocket"),
+        (b"", "it closed the connection in place of a WebSocket"),
+    ],
+    ids=["no length", "length", "cut", "nothing"],
+)
+async def test_the_answer_of_a_proxy_that_lets_nobody_through_is_told(home: Home, answer: bytes, fault: str) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with (
+        door_of(refuse) as door,
+        broker_of(spec_of(1, url=f"ws://127.0.0.1:{door.port}/edge?x=1"), home, up=False) as ends,
+    ):
+        assert ends.broker.fault.endswith(fault)
+
+
 async def test_a_websocket_that_is_over_is_a_connection_that_is_over(home: Home) -> None:
     async with door_of(let_in_and_close) as door:
         spec = spec_of(1, url=f"ws://127.0.0.1:{door.port}", keep_alive_s=600.0)
