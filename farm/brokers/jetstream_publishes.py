@@ -34,7 +34,7 @@ from farm.subject import INBOX
 CONFIRM_S: Final = 4.0
 DOUBT_S: Final = 1.0
 SILENCE_S: Final = 20.0  # so long after the last message that was given up nobody knows any more whether it is silent
-ABSENCE_S: Final = 5.0  # likewise, after the last one on whose subject nobody was there: leaders are chosen in less
+ABSENCE_S: Final = 5.0  # likewise, after the last one on whose subject nobody was there: that is heard at once
 OPEN_LIMIT: Final = 65_536
 REPLY_TO: Final = "farm-reply-to"  # a stream keeps no reply subject
 # Source: nats-server, errors.json: no room in memory, in the store, in the stream; the stream has its most.
