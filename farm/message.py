@@ -50,8 +50,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def size_bytes(self) -> int:
-        """What the message counts against a queue's bound: payload, headers and subject; text by its characters."""
+        """What the message counts against a queue's bound: payload, headers and subjects; text by its characters."""
         size = len(self.payload) + len(self.subject)
+        if self.reply_to:  # of somebody else's making: with MQTT up to 64 KiB
+            size += len(self.reply_to)
         return size + sum(len(k) + len(v) for k, v in self.headers) if self.headers else size
 
 

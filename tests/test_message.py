@@ -51,6 +51,7 @@ def test_only_headers_that_belong_to_the_sender_pass() -> None:
 
 def test_a_message_counts_its_payload_its_subject_and_its_headers() -> None:
     assert Message("id", "ab", b"xyz", (("k", "vv"),)).size_bytes == 8
+    assert Message("id", "ab", b"xyz", (("k", "vv"),), "reply").size_bytes == 13
 
 
 @pytest.mark.parametrize("value", ["", "a b\tc", "caf\xe9 \u2603", "v" * 8188, "\xe9" * 4094])
