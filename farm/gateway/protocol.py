@@ -101,6 +101,8 @@ class Guarded(WebSocketProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self.until(None)
+        if (timer := self._sanic._callback_check_timeouts) is not None:
+            timer.cancel()  # Sanic leaves a WebSocket's to run: it would keep 16 KB of each for half a minute
         cast("Any", super()).connection_lost(exc)
 
     def _late(self) -> None:
