@@ -8,6 +8,7 @@ has the topic looks; the script sees to it that each entry is copied once.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -19,6 +20,8 @@ from farm.brokers.redis_scripts import SPREAD_DIGEST
 BLOCK_MS: Final = 1000
 PART: Final = 64  # entries that one script copies: their payloads stay at the server
 AGAIN_S: Final = 1.0
+DOUBT_S: Final = 5.0  # how long a place behind others' entries is believed: who deletes the key ends no XREAD
+START: Final = b"0"
 
 Ensure = Callable[[str], Awaitable[None]]
 
@@ -65,7 +68,11 @@ class Inlets:
         """Copy what comes to the topics that one server has. Raises: LinkFault."""
         link = None
         cursors: dict[str, bytes] = {}
+        doubt_s = time.monotonic() + DOUBT_S
         while True:
+            if (now_s := time.monotonic()) >= doubt_s:
+                doubt_s = now_s + DOUBT_S
+                cursors = {topic: cursor for topic, cursor in cursors.items() if cursor == START}
             topics = [topic for topic in self._topics if life.number_of(topic) == number]
             link = link or await life.open(topics[0])
             for topic in topics:
@@ -82,6 +89,7 @@ class Inlets:
                 if fault.code in ENDING:
                     raise
                 cursors.clear()  # one of them is no stream any more: find out which
+                await asyncio.sleep(AGAIN_S)  # or it may not be asked at all
                 continue
             for topic, _ in cast("list[tuple[bytes, object]]", said or []):
                 await self._look(life, topic.decode(), cursors)

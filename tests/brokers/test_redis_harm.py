@@ -133,6 +133,21 @@ class TestGroups:
         await again.broker.close()
 
 
+async def test_a_topics_own_key_that_others_read_and_make_anew_is_read_from_its_beginning(
+    ends: Ends, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_inlets, "DOUBT_S", 0.5)
+    client.xgroup_create("a.b", "others", "$", mkstream=True)
+    came = await subscribed(ends)
+    client.xadd("a.b", {"body": "far"}, id="99999999999999-0")
+    await eventually(lambda: payloads(came) == [b"far"], "an entry of the far future")
+    client.delete("a.b")
+    client.xgroup_create("a.b", "others", "$", mkstream=True)
+    client.xadd("a.b", {"body": "near"})
+    await eventually(lambda: payloads(came) == [b"far", b"near"], "the next")
+    assert client.xlen("a.b") == 1
+
+
 class TestStandingStill:
     async def test_a_farm_that_stood_still_reads_what_has_come_before_it_calls_a_server_silent(
         self, ends: Ends, client: Any, monkeypatch: pytest.MonkeyPatch

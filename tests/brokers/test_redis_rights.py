@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,18 @@ async def test_no_message_is_to_blame_for_a_script_that_farm_may_not_run(enter: 
     assert "the 'evalsha' command" in str(answer)
     client.execute_command("ACL", "SETUSER", "shop", "+evalsha")
     assert isinstance((await ends.publish(Message("1", "c.d", b"")))[0], Published)
+    await ends.broker.close()
+
+
+async def test_a_user_who_may_not_wait_for_what_others_add_looks_for_it_now_and_then(enter: Enter, client: Any) -> None:
+    ends = await enter(streams, "-xread").start()
+    came = ends.trigger(0, "a.b", granted=1000)
+    await ends.ready("a.b", came)
+    client.config_resetstat()
+    client.xadd("a.b", {"body": "x"})
+    await eventually(lambda: b"x" in payloads(came), "the entry")
+    await asyncio.sleep(1)  # for what must not be asked
+    assert client.info("commandstats")["cmdstat_xread"]["rejected_calls"] < 10
     await ends.broker.close()
 
 
