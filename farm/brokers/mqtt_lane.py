@@ -234,14 +234,14 @@ class Lane:
         backoff = Backoff()
         while True:
             fault = await self._connection()
+            hurried, self._hurried = self._hurried, False
             if self.link is not None:
-                short = asyncio.get_running_loop().time() - self._up_s < SHORT_S
+                short = not hurried and asyncio.get_running_loop().time() - self._up_s < SHORT_S
                 self._short_count = self._short_count + 1 if short else 0
                 if not short:
                     backoff.reset()
                 elif self.is_shaky and fault == CLOSED:
                     fault += f", again and again: perhaps another client has our id, {self._client_id!r}"
-            hurried, self._hurried = self._hurried, False
             self._drop(fault)
             if hurried:
                 self._became("connecting", "")
