@@ -238,7 +238,11 @@ class Supervisor:
             self._start_again(member, life, why)
             return
         member.start_at_s = None
-        log.get().info("ended", process=member.name, pid=life.pid, why=why)
+        if why == "exit 0" or life.killed:  # of who is killed that is said already
+            log.get().info("ended", process=member.name, pid=life.pid, why=why)
+        else:
+            texts = life.refused.problems if life.refused else []
+            log.get().warning("ended", process=member.name, pid=life.pid, why=why, problems=texts)
 
     def _obituary(self, member: Member, why: str) -> str:
         what = f"{member.name} died again and again"

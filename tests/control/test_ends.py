@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -75,6 +76,18 @@ def test_a_worker_that_dies_while_ingest_drains_is_replaced(standins: Standins) 
     standins.wait_heard("ingest-0", word="Drain")
     os.kill(standins.pid("worker-0"), signal.SIGKILL)
     standins.wait_lives("worker-0", 2)
+
+
+def test_an_ingest_that_dies_while_it_drains_is_no_orderly_end(standins: Standins) -> None:
+    standins.does("ingest-0", "stay")
+    standins.up(workers=1)
+    assert standins.process is not None
+    standins.process.send_signal(signal.SIGTERM)
+    standins.wait_heard("ingest-0", word="Drain")
+    os.kill(standins.pid("ingest-0"), signal.SIGKILL)
+    standins.process.wait(30)
+    ends = [line for line in map(json.loads, standins.log.read_text().splitlines()) if line["event"] == "ended"]
+    assert [(line["process"], line["why"]) for line in ends if line["level"] == "warning"] == [("ingest", "signal 9")]
 
 
 def test_no_orphan_outlives_a_killed_supervisor(standins: Standins) -> None:
