@@ -21,7 +21,7 @@ from farm.brokers.faults import NO_ANSWER
 from farm.brokers.options.redis import Place, RedisServerSpec, place_of, sentinel_of
 from farm.brokers.redis_cluster import Cluster, Ranges
 from farm.brokers.redis_life import REPLICA, Features, Life, User, told
-from farm.brokers.redis_link import Address, Link, LinkFault, ServerFault, open_link
+from farm.brokers.redis_link import CONNECT_S, Address, Link, LinkFault, ServerFault, open_link
 from farm.brokers.redis_scripts import SCRIPTS
 from farm.brokers.redis_sentinels import Sentinels
 from farm.brokers.tls import context_of
@@ -31,7 +31,6 @@ from farm.spec import Secret, TlsSpec
 START_S: Final = 4.8  # start() waits for no longer
 LASTED_S: Final = 1.0  # a life that was over sooner was none: the next wait is longer
 CHECK_S: Final = 1.0
-CONNECT_S: Final = 4.0
 SEE_S: Final = 10.0  # how often to see that the server is still a master: what is published on a replica nobody hears
 CLOSE_S: Final = 2.0
 

@@ -3,6 +3,7 @@
     a trigger's stream   farm:{topic}:stream:NAME, with one group, which all farms of a queue share
     each life            make stream and group if they are not there > our own pending entries > new ones, as granted
                          once a second: entries that nobody has worked on for `claim_after`, if they are still theirs
+                         every 5 s: have publishers know of the stream, if they know no more
     in hand              leases, at a third of `claim_after`, in one script with a look at the owner
     settle, release      noted; once per turn of the loop one script for each stream; again until confirmed
 One coroutine reads for each trigger, on a connection of its own: the server holds it up for a second at most.
@@ -39,9 +40,7 @@ SCAN_LIMIT: Final = 256
 CLAIMS_LIMIT: Final = 64  # entries of others that are claimed in a second: no storm after an outage
 PART: Final = 256  # entries that one script looks at
 TEND_S: Final = 1.0
-ENSURE_S: Final = (
-    5.0  # how often to see that publishers know of a stream: who deletes the set of them is not noticed else
-)
+ENSURE_S: Final = 5.0  # how often to see that publishers know of a stream: no reader notices that they do not
 SURE: Final = 2 / 3  # of `claim_after`: that long after the last look a lease cannot have run out
 AGAIN_S: Final = 2.0
 NOBODY: Final = (b"", RELEASED.encode())
@@ -145,24 +144,12 @@ class Groups:
 
     async def whole(self, life: Life) -> None:
         """Returns once publishers find every group that the server allows. Raises: LinkFault, ServerFault."""
-        for reading in list(self.readings.values()):
-            try:
-                await self.ensure(life, reading)
-            except ServerFault as fault:
-                if fault.code in ENDING:
-                    raise
-                self._hinder(reading, told(fault))
+        await self._ensure_each(life, self.readings.values(), self._hinder)
 
     async def remind(self, life: Life, topic: str = "") -> None:
         """Have publishers know of the streams of a topic, or of all. Raises: LinkFault, ServerFault: it is over."""
-        for reading in list(self.readings.values()):
-            if topic in ("", reading.topic):
-                try:
-                    await self.ensure(life, reading)
-                except ServerFault as fault:
-                    if fault.code in ENDING:
-                        raise
-                    self._complain(reading, told(fault))
+        readings = (each for each in self.readings.values() if topic in ("", each.topic))
+        await self._ensure_each(life, readings, self._complain)
 
     def lost(self) -> None:
         """The server is gone. What it has not confirmed it will be told again."""
@@ -171,7 +158,7 @@ class Groups:
             reading.unsent = list(reading.closing)
             reading.kept_s = None
 
-    async def ensure(self, life: Life, reading: Reading) -> None:
+    async def _ensure(self, life: Life, reading: Reading) -> None:
         """Have the stream, its group, and a note for publishers. Raises: LinkFault, ServerFault."""
         note = f"farm:{{{reading.topic}}}:{self._options.kind}s"
         words = (ENSURE_DIGEST, 2, reading.key, note, reading.name)
@@ -182,6 +169,15 @@ class Groups:
         reading.known = True
         if self.unmade:
             self._note_unmade()
+
+    async def _ensure_each(self, life: Life, readings: Iterable[Reading], say: Callable[[Reading, str], None]) -> None:
+        for reading in list(readings):
+            try:
+                await self._ensure(life, reading)
+            except ServerFault as fault:
+                if fault.code in ENDING:
+                    raise
+                say(reading, told(fault))
 
     def _close(self, deliveries: Iterable[Delivery], *, done: bool) -> None:
         for delivery in deliveries:
@@ -234,7 +230,7 @@ class Groups:
         link = await life.open(reading.key)
         while not self._quiet:
             try:
-                await self.ensure(life, reading)
+                await self._ensure(life, reading)
                 await self._read_own(life, reading)
                 await self._read_new(life, reading, link)
             except ServerFault as fault:

@@ -64,11 +64,6 @@ class Life:
         self._running: set[asyncio.Task[None]] = set()
         self._checked_s = time.monotonic()
 
-    @property
-    def links(self) -> Sequence[Link]:
-        """All of them."""
-        return self._links
-
     def number_of(self, key: str) -> int:
         """Which of the servers has a key: from 0."""
         if not self.cluster:

@@ -79,11 +79,6 @@ class Link(asyncio.Protocol):
         self._why = ""  # once it is over
 
     @property
-    def idle(self) -> bool:
-        """Whether every command has its answer."""
-        return not self._waiting
-
-    @property
     def answered(self) -> bool:
         """Whether anything was ever heard of the server."""
         return self._heard_s != self._made_s
@@ -92,11 +87,6 @@ class Link(asyncio.Protocol):
     def full(self) -> bool:
         """Whether the server reads so slowly that nothing more should be written."""
         return self._transport is not None and self._transport.get_write_buffer_size() > WRITE_LIMIT_BYTES
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self._ended is None
 
     def send(self, command: tuple[Word, ...], on_reply: OnReply, patience_s: float = ANSWER_S) -> None:
         """Have a command done. `on_reply` gets its reply: bytes, int, None, a list, a ServerFault; or a LinkFault,

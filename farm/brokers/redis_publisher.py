@@ -15,15 +15,14 @@ from farm.broker import Refused
 from farm.brokers.redis_connection import Connection
 from farm.brokers.redis_life import ENDING, Life
 from farm.brokers.redis_link import LinkFault, ServerFault, Word
-from farm.errors import BrokerError, BrokerFull, BrokerUnavailable, InputError, NotPermitted, Problem
+from farm.errors import BrokerFull, BrokerUnavailable, InputError, NotPermitted, Problem
 
 PART: Final = 128
 PART_BYTES: Final = 1 << 20
 AHEAD: Final = 2  # scripts that the server has before others wait for its reply
 _FORBIDDEN: Final = "The user executing the script can't"  # what Redis 7.0 has for NOPERM within a script
 
-Refusal = BrokerError | InputError
-Answer = int | BrokerError | InputError  # what the script says of one, or why not
+Answer = int | Refused  # what the script says of one, or why not
 OnAnswers = Callable[[list[Answer]], None]
 
 
@@ -99,9 +98,8 @@ class Publisher:
         self._digest: Final = digest
         self._asks = 0
         self._ahead = 0
-        self._parts: dict[
-            str, Part
-        ] = {}  # not sent yet; by subject in a cluster: a script may touch the keys of one slot
+        # Not sent yet; by subject in a cluster: a script may touch the keys of one slot.
+        self._parts: dict[str, Part] = {}
         self._scheduled = False
 
     @property
@@ -181,7 +179,7 @@ class Publisher:
                 self._asks -= 1
                 ask.on_answers(ask.answers)
 
-    def why(self, life: Life, reply: object) -> BrokerError | InputError:
+    def why(self, life: Life, reply: object) -> Refused:
         """Why a message was not taken, by the reply to the command that was to bring it, among others perhaps."""
         if isinstance(reply, BrokerFull):
             return reply
@@ -193,7 +191,7 @@ class Publisher:
             why = str(reply) if isinstance(reply, LinkFault) else "its answer makes no sense"
         return BrokerUnavailable(Problem(f"broker {self._broker!r} did not confirm", why=why))
 
-    def refusal(self, life: Life, fault: ServerFault) -> BrokerError | InputError:
+    def refusal(self, life: Life, fault: ServerFault) -> Refused:
         """What an error reply means for the message that it was about."""
         why = life.told(fault)
         where = f"broker {self._broker!r}"
@@ -217,6 +215,6 @@ class Publisher:
             return cast("list[Answer]", replies)
         return [each if isinstance(each, int) else self._said(life, each) for each in replies]
 
-    def _said(self, life: Life, text: object) -> BrokerError | InputError:
+    def _said(self, life: Life, text: object) -> Refused:
         said = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
         return self.refusal(life, text if isinstance(text, ServerFault) else ServerFault(said))

@@ -38,9 +38,7 @@ class Subscriber:
         self._links: Final[dict[int, Link]] = {}  # by number of server
         self._dirty: asyncio.Event | None = None
         self._done: Final[set[tuple[bool, str]]] = set()  # what the server was asked for
-        self._missing: Final[set[tuple[bool, bytes]]] = (
-            set()
-        )  # what it was to have when the life began, and has not yet
+        self._missing: Final[set[tuple[bool, bytes]]] = set()  # of what was wanted when the life began
         self._whole: asyncio.Event | None = None
 
     def __len__(self) -> int:
