@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from farm.errors import BadValue, Problem
+from farm.errors import BadValue, NotPermitted, Problem
 from farm.spec import FarmSpec
 from farm.wire.pulse import SLOT_COUNT
 
 SERVERS_LIMIT: Final = 6
 WORKERS_LIMIT: Final = SLOT_COUNT - 2 - SERVERS_LIMIT
+FILES_OF_SUPERVISOR: Final = 32  # its own, and those who ask for its status
+FILES_OF_CHILD: Final = 2  # a lifeline and a pidfd
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,20 @@ def check_workers(workers: int) -> None:
     if not 1 <= workers <= WORKERS_LIMIT:
         why = f"a farm has 1 to {WORKERS_LIMIT} of them"
         raise BadValue(Problem("cannot run so many workers", where=str(workers), why=why, todo="Change --workers"))
+
+
+def check_files(files: int, spec: FarmSpec, workers: int) -> None:
+    """Refuse a farm that may not open the files that its own processes need: it would never be ready.
+
+    Args:
+      files: how many one process may have open.
+    Raises: NotPermitted.
+    """
+    processes = sum(counts(spec, workers).values())
+    needed = FILES_OF_SUPERVISOR + FILES_OF_CHILD * processes
+    if files < needed:
+        why, todo = f"{processes} processes need {needed}", "Raise `ulimit -n`, or have fewer workers"
+        raise NotPermitted(Problem("too few open files allowed", where=str(files), why=why, todo=todo))
 
 
 def counts(spec: FarmSpec, workers: int) -> Mapping[str, int]:

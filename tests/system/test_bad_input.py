@@ -172,6 +172,14 @@ def test_where_no_socket_has_room_for_its_path_no_farm_runs(
     assert_one_line(ended.stderr, says)
 
 
+def test_where_too_few_files_may_be_open_for_its_processes_no_farm_runs(tmp_path: Path, env: dict[str, str]) -> None:
+    (tmp_path / "farm.toml").write_text(HEAD)
+    words = ["prlimit", "--nofile=64:64", str(FARM), "up", "--workers", "40", "--log-level", "error"]
+    ended = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=30)
+    assert ended.returncode == 77, ended.stderr.decode()
+    assert_one_line(ended.stderr, "(64): 41 processes need 114. Raise `ulimit -n`")
+
+
 def test_a_lock_that_cannot_be_taken_is_named(
     tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

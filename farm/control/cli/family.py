@@ -15,7 +15,7 @@ from farm import log, rundir
 from farm.control import terminal
 from farm.control.cli.options import App, manifest_path, rundir_of
 from farm.control.cli.overview import ask
-from farm.control.roles import check_workers
+from farm.control.roles import check_files, check_workers
 from farm.errors import NotRunning, Problem, Unanswered, refusal_of
 from farm.rundir import Rundir
 from farm.secrets import FD_VARIABLE, seal, take_descriptor, variables_of
@@ -83,7 +83,9 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
         if refusal is None:
             raise
         raise refusal from error
-    if (files := kernel.raise_file_limit()) < kernel.FILES_NEEDED:
+    files = kernel.raise_file_limit()
+    check_files(files, spec, workers)
+    if files < kernel.FILES_NEEDED:
         log.get().warning("few open files allowed", limit=files, needed=kernel.FILES_NEEDED, todo="raise `ulimit -n`")
     preload.preload(preload.modules(spec))
     prepared = prepare(spec, directories, level)
