@@ -112,7 +112,6 @@ class Listeners:
             assert channel.end is not None
             channel.end()
             del self._channels[one.key]
-            self._noisy.discard(one.key)
 
     def forget(self, client: bytes) -> None:
         """A client has gone."""

@@ -6,13 +6,12 @@ A line that begins as syslog's do, `<3>`, is logged at that level: so the SDK ha
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
 from farm import log
+from farm.workers.guest_output import Stream
 
 RATE_BYTES_PER_S: Final = 1 << 20
-
-Stream = Literal["stdout", "stderr"]
 
 # Source: sd-daemon(3), which took them from syslog(3).
 _LEVELS: Final[dict[str, log.Level]] = {

@@ -56,6 +56,11 @@ def test_a_life_of_5_s_after_ready_is_no_crash_loop() -> None:
     assert all(life.live(5) is not None for _ in range(50))
 
 
+def test_a_life_that_lasted_ends_a_crash_loop() -> None:
+    life = Life(essential=True)
+    assert all(life.live(seconds) is not None for _ in range(20) for seconds in (0, 0, 0, 0, 5))
+
+
 def test_five_deaths_over_more_than_30_s_are_no_crash_loop() -> None:
     life = Life(essential=True)
     assert all(life.live(8, ready_after_s=4) is not None for _ in range(50))

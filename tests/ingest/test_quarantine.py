@@ -53,6 +53,15 @@ def test_a_probe_that_dies_sets_it_aside_for_twice_as_long_up_to_ten_minutes() -
     assert waits == [60, 120, 240, 480, 600, 600]
 
 
+def test_after_twenty_successes_it_is_set_aside_for_as_long_as_the_first_time() -> None:
+    quarantine = after_deaths(6)
+    assert aside_s(quarantine) == 60.0
+    for _ in range(20):
+        quarantine.answered(NOW_S + 61, ok=True)
+    assert [quarantine.died(NOW_S + 61) for _ in range(5)] == [False] * 4 + [True]
+    assert aside_s(quarantine, NOW_S + 61) == 30.0
+
+
 def test_a_probe_that_is_answered_brings_it_back_on_probation() -> None:
     quarantine = after_deaths(5)
     quarantine.answered(NOW_S + 31, ok=False)

@@ -160,6 +160,20 @@ def test_a_call_whose_output_was_given_up_fails_once_and_publishes_nothing_more(
     assert desk.target.took == desk.gone == []
 
 
+def test_what_still_waits_of_a_call_that_was_given_up_is_not_published(desk: Desk) -> None:
+    desk.target.refusal = desk.source.refusal = BrokerFull("full")
+    desk.source.later = True
+    desk.settle(Output(b"1"), Output(b"2", broker="in"))
+    desk.clock.pass_(30.5)
+    desk.source.confirm()  # refused only now: it waits on when the other one is given up
+    desk.wake(0.0)
+    assert len(desk.failed) == 1
+    desk.target.refusal = desk.source.refusal = None
+    desk.source.later = False
+    desk.wake(5)
+    assert desk.source.took == desk.target.took == desk.gone == []
+
+
 def test_a_misplaced_output_publishes_nothing(desk: Desk) -> None:
     desk.settle(Output(b"1"), Output(b"2", broker="nope"))
     assert len(desk.failed) == 1
