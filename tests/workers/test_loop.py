@@ -14,7 +14,7 @@ from farm.wire import lifeline, work
 from farm.wire.lifeline import ChildEnd, Drain, ParentEnd, Peer
 from farm.wire.pulse import Board, Pulse
 from farm.wire.sockets import Router, Sockets
-from farm.workers.loop import Link, Loop, Ticker
+from farm.workers.loop import CATCH_UP_COUNT, Link, Loop, Ticker
 
 WORKER = b"w" * 16
 
@@ -257,3 +257,24 @@ def test_the_end_of_the_supervisor_ends_the_worker(tmp_path: Path) -> None:
     worker.parent.close()
     wait_until(lambda: worker.exit_code == 70)
     worker._thread.join(20)
+
+
+def test_after_a_long_pause_the_epoch_moves_by_ten_ticks_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks: list[int] = []
+    enough = threading.Event()
+    now_s = [1000.0]
+
+    def sleep(_: float) -> None:
+        now_s[0] += 100.0 if not ticks else 0.0  # as if this process had been stopped
+        if ticks:
+            enough.set()
+            real_sleep(0.001)
+
+    real_sleep = time.sleep
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(time, "sleep", sleep)
+    ticker = Ticker(lambda: ticks.append(1), threading.Lock(), lambda: None)
+    ticker.start()
+    assert enough.wait(20)
+    ticker.stop()
+    assert len(ticks) == CATCH_UP_COUNT
