@@ -19,16 +19,13 @@ from sanic.server import runners
 from sanic.server.async_server import AsyncioServer
 
 from farm import message
+from farm.gateway.listening import BACKLOG
 from farm.gateway.problems import Problems
 from farm.gateway.protocol import Guarded, Limits
 from farm.gateway.routes import Routes, Served
 
 HEAD_LIMIT_BYTES: Final = 8192
 SAID_LIMIT_BYTES: Final = 4096  # what a WebSocket's client may say in one message
-BACKLOG: Final = 1024
-SEND_BUFFER_BYTES: Final = (
-    128 << 10
-)  # of a connection, in the kernel: left alone it takes 4 MB for one that never reads
 BYE_S: Final = 2.0
 LOOK_S: Final = 0.02
 
@@ -101,25 +98,6 @@ async def start(name: str, at: socket.socket, served: Served, limits: Limits, is
     await server.after_start()
     app.set_serving(True)
     return Listener(app, server)
-
-
-def bind(address: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises: OSError: the address is taken or not to be had.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    at = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        at.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # inherited by what it accepts
-        at.bind((address, port))
-        at.listen(BACKLOG)
-        at.setblocking(False)
-    except BaseException:
-        at.close()
-        raise
-    return at
 
 
 def _make(name: str, served: Served, limits: Limits, is_first: bool) -> Any:

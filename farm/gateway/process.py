@@ -6,8 +6,6 @@ It holds no message that was accepted: what it has taken is ingest's when the 20
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
 import json
 import logging
 import os
@@ -19,14 +17,15 @@ import uvloop
 
 from farm import log
 from farm.client.aio import Relay
-from farm.errors import Internal, ManifestError, NotPermitted, PortTaken, Problem, Unanswered
-from farm.gateway.app import Listener, bind, start
+from farm.errors import FarmError, Internal, Unanswered
+from farm.gateway.app import Listener, start
 from farm.gateway.counts import Counts
 from farm.gateway.guard import LOOPBACK_NAMES, Door
+from farm.gateway.listening import bind_all, host_of
 from farm.gateway.protocol import CONNECTIONS_LIMIT, Limits
 from farm.gateway.routes import Served
 from farm.gateway.websockets import Hub
-from farm.spec import BrokerSpec, GatewaySpec
+from farm.spec import BrokerSpec
 from farm.wire.lifeline import Drain, Peer, Post, Ready, Refused, State
 from farm.wire.sockets import Sockets
 
@@ -46,14 +45,11 @@ def main(post: Post) -> int:
 
 async def run(post: Post, limits: Limits | None = None) -> int:
     """As `main`, on a loop that runs."""
-    gateways = {name: broker.gateway for name, broker in post.spec.brokers.items() if broker.gateway is not None}
-    bound: dict[str, socket.socket] = {}
-    refused = _bind(gateways, post.listens, bound)
-    if refused is not None:
-        for at in bound.values():
-            at.close()
-        post.lifeline.send(refused)
-        return refused.exit_code
+    try:
+        bound = bind_all(post.spec, post.listens)
+    except FarmError as error:
+        post.lifeline.send(Refused(error.exit_code, [str(problem) for problem in error.problems]))
+        return error.exit_code
     with Sockets() as sockets:
         gateway = Gateway(post, Relay(sockets, post.rundir.relay))
         try:
@@ -106,7 +102,7 @@ class Gateway:
         gateway = broker.gateway
         if gateway is None:
             raise Internal(f"broker {broker.name!r} has no gateway")
-        door = Door(port, (*LOOPBACK_NAMES, _host(gateway.bind)))
+        door = Door(port, (*LOOPBACK_NAMES, host_of(gateway.bind)))
         return Served(broker, gateway, door, self._relay, self._hub, self._counts)
 
     def _hear(self) -> None:
@@ -149,49 +145,9 @@ def _log_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
     log.get().error("a fault in the gateway", what=str(context.get("message")), exc_info=context.get("exception"))
 
 
-def _bind(gateways: dict[str, GatewaySpec], before: dict[str, str], bound: dict[str, socket.socket]) -> Refused | None:
-    """Bind them all into `bound`, port 0 to what it was in the life before; what is wrong, all of it at once."""
-    problems: list[str] = []
-    exit_code = PortTaken.exit_code
-    for name, gateway in gateways.items():
-        where = f"brokers.{name}.gateway"
-        if not ipaddress.ip_address(gateway.bind).is_loopback:
-            # The manifest has refused this already; here it is what stands between the network and an open door.
-            exit_code = ManifestError.exit_code
-            problems.append(str(Problem(f"bind {gateway.bind}", where=where, why="not a loopback address")))
-            continue
-        port = gateway.port or int(before.get(name, ":0").rpartition(":")[2])
-        try:
-            bound[name] = bind(gateway.bind, port)
-        except OSError as error:
-            exit_code = NotPermitted.exit_code if error.errno == errno.EACCES else exit_code
-            problems.append(str(_bind_problem(error, where, f"{_host(gateway.bind)}:{port}")))
-    return Refused(exit_code, problems) if problems else None
-
-
-def _bind_problem(error: OSError, where: str, address: str) -> Problem:
-    port = address.rpartition(":")[2]
-    if error.errno == errno.EADDRINUSE:
-        return Problem(
-            f"port {port} is taken",
-            where=where,
-            why=f"another program listens on {address}",
-            todo="Stop it, or set another port (0 takes one that is free)",
-        )
-    if error.errno == errno.EACCES:
-        return Problem(
-            f"port {port} is not ours to take", where=where, why=error.strerror or "", todo="Set one over 1023"
-        )
-    return Problem(f"cannot listen on {address}", where=where, why=error.strerror or "")
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
 def _shown(at: socket.socket) -> str:
     address, port = at.getsockname()[:2]
-    return f"{_host(address)}:{port}"
+    return f"{host_of(address)}:{port}"
 
 
 def connection_limit(listeners: int) -> int:

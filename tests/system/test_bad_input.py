@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -10,13 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from farm import rundir
 from tests.guests import wat
-from tests.system.family import FARM, Family, family, run_farm
+from tests.system.family import FARM, Family, family, run_farm, wait_until
 
 HEAD = '[app]\nname = "bad"\n[brokers.test]\ntype = "memory"\n'
+
+
+HANDLER = """
+from farm.sdk import Message, message_component
+@message_component
+def handle(message: Message) -> None:
+    pass
+"""
 
 
 def component(source: str, more: str = "") -> str:
@@ -203,16 +213,41 @@ def test_every_problem_of_a_manifest_is_said_at_once(tmp_path: Path, env: dict[s
     assert len(lines) >= 3, lines
 
 
-def test_a_port_that_is_taken_is_named_with_its_broker(tmp_path: Path, env: dict[str, str]) -> None:
+def test_a_port_that_is_taken_is_named_with_its_broker_before_anything_is_built(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    (tmp_path / "unbuildable.py").write_text("raise ValueError")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        manifest = HEAD.replace('"memory"\n', f'"memory"\ngateway = {{ port = {port} }}\n')
+        manifest = component("unbuildable.py")
+        manifest = manifest.replace('"memory"\n', f'"memory"\ngateway = {{ port = {port} }}\n')
         (tmp_path / "farm.toml").write_text(manifest)
         ended = run_farm("up", cwd=tmp_path, env=env)
     assert ended.returncode == 69, ended.stderr.decode()
     assert_one_line(ended.stderr, str(port), "test")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_who_is_told_to_end_while_it_builds_leaves_nothing_behind(
+    number: signal.Signals, tmp_path: Path, env: dict[str, str]
+) -> None:
+    app, temporary = tmp_path / "app", tmp_path / "tmp"
+    app.mkdir()
+    temporary.mkdir()
+    (app / "farm.toml").write_text(component("hello.py"))
+    (app / "hello.py").write_text(HANDLER)
+    env = {**env, "TMPDIR": str(temporary)}
+    with subprocess.Popen([FARM, "up"], cwd=app, env=env, stderr=subprocess.PIPE, start_new_session=True) as up:
+        wait_until(lambda: any(app.rglob(".*-*")) or up.poll() is not None, "the build")
+        builders = psutil.Process(up.pid).children(recursive=True)
+        up.send_signal(number)
+        _, said = up.communicate(timeout=60)
+    assert up.returncode == 0, said.decode()
+    assert b"ended before it had started" in said
+    assert [*app.rglob(".*-*"), *temporary.iterdir()] == []
+    assert psutil.wait_procs(builders, 10)[1] == []
 
 
 @pytest.mark.parametrize(

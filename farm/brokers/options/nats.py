@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from farm.errors import InvalidSubject
@@ -172,7 +172,8 @@ class JetStreamSpec(NatsServerSpec):
             except InvalidSubject as error:
                 yield Fault("subjects", f"{subject!r} is no filter of NATS: {error.problems[0].why}")
         if not self.embedded:
-            yield from super().faults()
+            for fault in super().faults():
+                yield fault if self.servers else replace(fault, todo=f'{fault.todo}, or server = "embedded"')
             return
         if self.replicas > 1:
             yield Fault("replicas", "the embedded server is one", "Remove it")

@@ -60,7 +60,9 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
     from farm.control.cli.apart import look_apart
     from farm.control.family import Plan
     from farm.control.prepare import prepare
+    from farm.control.signals import ToldToEnd, told_to_end
     from farm.control.supervisor import Supervisor
+    from farm.gateway.listening import look
     from farm.manifest.files import refuse
     from farm.manifest.read import read
 
@@ -87,8 +89,14 @@ def _run(manifest: Path, workers: int, level: log.Level) -> int:
     check_files(files, spec, workers)
     if files < kernel.FILES_NEEDED:
         log.get().warning("few open files allowed", limit=files, needed=kernel.FILES_NEEDED, todo="raise `ulimit -n`")
+    look(spec)
     preload.preload(preload.modules(spec))
-    prepared = prepare(spec, directories, level)
+    try:
+        with told_to_end():
+            prepared = prepare(spec, directories, level)
+    except ToldToEnd as signal:
+        log.get().info("ended before it had started", signal=str(signal))
+        return 0
     os.umask(0o077)
     plan = Plan(prepared.spec, directories, workers, level, prepared.entries, secrets_fd)
     ended = Supervisor(plan, lambda status: terminal.say(ready_line(status))).run()
