@@ -140,9 +140,10 @@ class Settlement:
         due: dict[Broker, list[_Waiting]] = {}
         while self._waiting and self._waiting[0].due_s <= now_s:
             one = heapq.heappop(self._waiting)
-            if one.record.unconfirmed > 0:  # else another output of it was given up meanwhile
-                due.setdefault(one.broker, []).append(one)
-        for broker, ones in due.items():
+            due.setdefault(one.broker, []).append(one)
+        for broker, waited in due.items():
+            # Another output of a record may have been given up: long ago, or by the broker before this one.
+            ones = [one for one in waited if one.record.unconfirmed > 0]
             outputs = [(one, one.what) for one in ones if not isinstance(one.what, Commit)]
             commits = [(one, one.what) for one in ones if isinstance(one.what, Commit)]
             if outputs:

@@ -174,6 +174,15 @@ def test_what_still_waits_of_a_call_that_was_given_up_is_not_published(desk: Des
     assert desk.source.took == desk.target.took == desk.gone == []
 
 
+def test_an_output_whose_turn_comes_right_after_its_call_was_given_up_is_not_published(desk: Desk) -> None:
+    desk.target.refusal = desk.source.refusal = BrokerFull("full")
+    desk.settle(Output(b"1"), Output(b"2", broker="in"))
+    desk.source.refusal = None
+    desk.wake(30.5)
+    assert len(desk.failed) == 1
+    assert desk.source.took == []
+
+
 def test_a_misplaced_output_publishes_nothing(desk: Desk) -> None:
     desk.settle(Output(b"1"), Output(b"2", broker="nope"))
     assert len(desk.failed) == 1
