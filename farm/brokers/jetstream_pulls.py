@@ -52,6 +52,7 @@ class Pulls:
         self.asked = 0
         self._open: Final[deque[_Pull]] = deque()
         self._number = 0
+        self._forgotten = 0  # the last that was forgotten: what is left of those up to it is counted no more
         self._heard_s = 0.0  # when anything came, or the first of those that are open was asked for
         self._limit_bytes = BATCH_LIMIT_BYTES  # of a pull; 0: none, for a message did not fit
 
@@ -102,9 +103,10 @@ class Pulls:
         found = next((pull for pull in self._open if str(pull.number) == number), None)
         if found is not None:
             self._open.remove(found)
-        unfilled = said.get(UNFILLED, "")
-        left = int(unfilled) if unfilled.isdigit() else found.left if found is not None else 0
-        self.asked = max(0, self.asked - left) if self._open else 0
+        if number.isdigit() and int(number) > self._forgotten:
+            unfilled = said.get(UNFILLED, "")
+            left = int(unfilled) if unfilled.isdigit() else found.left if found is not None else 0
+            self.asked = max(0, self.asked - left) if self._open else 0
         if TOO_LARGE in text.lower() and said.get(UNFILLED_BYTES) == str(self._limit_bytes):
             self._limit_bytes = 0
 
@@ -122,3 +124,4 @@ class Pulls:
         """All are lost."""
         self._open.clear()
         self.asked = 0
+        self._forgotten = self._number

@@ -113,6 +113,19 @@ def test_pulls_are_forgotten_when_the_server_says_nothing_at_all() -> None:
     assert not pulls.expire(101.2 + DEAF_S)
 
 
+def test_what_the_server_says_of_forgotten_pulls_makes_nothing_be_asked_for_twice() -> None:
+    """It has kept them: each that ended would make place for one more, again and again."""
+    pulls = Pulls()
+    assert counts(pulls, 512) == [256, 256]
+    pulls.forget()
+    assert counts(pulls, 512) == [256, 256]
+    pulls.ended("1", end(408, 256), "Request Timeout")
+    pulls.ended("2", end(408, None), "Request Timeout")
+    assert counts(pulls, 512) == []
+    pulls.ended("3", end(408, 256), "Request Timeout")
+    assert counts(pulls, 512) == [256]
+
+
 def test_what_was_lost_on_its_way_is_not_waited_for_when_no_pull_is_open() -> None:
     """As when a route between two servers breaks: theirs has handed it out, and says that the batch is complete."""
     pulls = Pulls()
