@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args, get_type_hints
 
 from farm.errors import BadValue, Problem
-from farm.spec import BrokerSpec, MemorySpec
+from farm.spec import BrokerSpec, Key, MemorySpec
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -62,6 +63,9 @@ def options_of(type_name: str) -> type[BrokerSpec] | None:
         return None
     if not (isinstance(found, type) and issubclass(found, BrokerSpec)):
         raise BadValue(Problem(f"the keys of type {type_name!r} are no BrokerSpec", todo="Mend the package it is from"))
+    if type_name not in _OPTIONS and (why := _mistake(type_name, found)):
+        what = f"the keys of type {type_name!r} cannot be used"
+        raise BadValue(Problem(what, where=found.__qualname__, why=why, todo="Mend the package it is from"))
     return found
 
 
@@ -71,6 +75,24 @@ def broker_class(type_name: str) -> object:
     Raises: BadValue: it cannot be loaded.
     """
     return _load(type_name, _BROKERS, BROKERS_GROUP)
+
+
+def _mistake(type_name: str, table: type[BrokerSpec]) -> str:
+    """What an author has got wrong that would only confuse whoever writes a manifest; empty: nothing."""
+    try:
+        hints = get_type_hints(table, include_extras=True)
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:  # of an annotation, which is text
+        return f"{type(error).__name__}: {error}"
+    literals = [each for kind in get_args(hints["type"])[:1] for each in get_args(kind)]
+    if literals and type_name not in literals:
+        return f"their `type` is {literals[0]!r}, their entry point {type_name!r}"
+    for field in fields(table):
+        has_key = any(isinstance(note, Key) for note in get_args(hints[field.name])[1:])
+        if field.name != "name" and not has_key and field.default is field.default_factory is MISSING:
+            return f"field {field.name!r} has neither a Key nor a default"
+    if not installed(BROKERS_GROUP).select(name=type_name):
+        return f"no package has an entry point {type_name!r} in {BROKERS_GROUP}"
+    return ""
 
 
 def installed(group: str) -> EntryPoints:

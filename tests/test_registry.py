@@ -19,6 +19,7 @@ BROKER = SMALL.partition("[components")[0]
 OURS = ["memory", "redis", "redis-streams", "nats", "jetstream", "mqtt"]
 
 PACKAGE = """
+from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from farm.spec import Key, ServerSpec
@@ -27,6 +28,20 @@ from farm.spec import Key, ServerSpec
 class KafkaSpec(ServerSpec):
     type: Annotated[Literal["kafka"], Key("What kind of broker this is.", '"kafka"')]
     brokers: Annotated[tuple[str, ...], Key("The servers.", '["h:9092"]')]
+
+@dataclass(frozen=True, kw_only=True)
+class Keyless(KafkaSpec):
+    type: Annotated[str, Key("What kind of broker this is.", '"keyless"')]
+    port: int
+
+@dataclass(frozen=True, kw_only=True)
+class Nameless(KafkaSpec):
+    type: Annotated[str, Key("What kind of broker this is.", '"nameless"')]
+    queue: Annotated[asyncio.Queue, Key("What nobody has imported.", "1")]
+
+@dataclass(frozen=True, kw_only=True)
+class Lone(KafkaSpec):
+    type: Annotated[Literal["lone"], Key("What kind of broker this is.", '"lone"')]
 
 NOTHING = 5
 """
@@ -43,9 +58,14 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "odd": "farm_kafka:NOTHING",
         "lost": "farm_kafka:GONE",
         "old": "farm_old:X",
+        "other": "farm_kafka:KafkaSpec",
+        "keyless": "farm_kafka:Keyless",
+        "nameless": "farm_kafka:Nameless",
+        "lone": "farm_kafka:Lone",
     }
     entries = [EntryPoint(name, target, registry.OPTIONS_GROUP) for name, target in targets.items()]
     entries.append(EntryPoint("nats", "farm_kafka:KafkaSpec", registry.OPTIONS_GROUP))
+    entries += [EntryPoint(name, "farm_kafka:Gone", registry.BROKERS_GROUP) for name in targets if name != "lone"]
     monkeypatch.setattr(registry, "installed", lambda group: EntryPoints(entries).select(group=group))
 
 
@@ -61,7 +81,7 @@ def test_ours_are_those_of_the_documentation() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_an_installed_package_adds_a_type(tmp_path: Path) -> None:
-    assert broker_types() == [*OURS, "kafka", "lost", "odd", "old"]
+    assert broker_types() == [*OURS, "kafka", "keyless", "lone", "lost", "nameless", "odd", "old", "other"]
     text = BROKER.replace('type = "memory"', 'type = "kafka"\nbrokers = ["h:9092"]\nrequired = true')
     broker = read(write(tmp_path, text), {}).spec.brokers["test"]
     assert (broker.type, vars(broker)["brokers"], vars(broker)["required"]) == ("kafka", ("h:9092",), True)
@@ -81,6 +101,22 @@ def test_a_type_that_cannot_be_used_is_told_like_any_mistake(tmp_path: Path, nam
         options_of(name)
     with pytest.raises(ManifestError, match=f"brokers.test.type .*{name}"):
         read(write(tmp_path, SMALL.replace('"memory"', f'"{name}"')), {})
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("other", "KafkaSpec): their `type` is 'kafka', their entry point 'other'. Mend the package it is from"),
+        ("keyless", "Keyless): field 'port' has neither a Key nor a default. "),
+        ("nameless", "Nameless): NameError: name 'asyncio' is not defined. "),
+        ("lone", "Lone): no package has an entry point 'lone' in farm.brokers. "),
+    ],
+)
+def test_a_mistake_of_a_packages_author_is_not_told_as_one_of_the_manifest(name: str, why: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        options_of(name)
+    assert f"the keys of type '{name}' cannot be used ({why}" in str(caught.value)
 
 
 READ = """

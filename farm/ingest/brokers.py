@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
 from farm import log
 from farm.broker import Broker, Home
-from farm.errors import BrokerUnavailable, ManifestError, NotPermitted, Problem, denied
+from farm.errors import BadValue, BrokerUnavailable, FarmError, ManifestError, NotPermitted, Problem, denied
 from farm.registry import broker_class
 from farm.rundir import Rundir, make_private
 from farm.secrets import Secrets
@@ -26,7 +27,7 @@ REASONS_LIMIT: Final = 64  # that are remembered of one broker; a server may hav
 def open_brokers(spec: FarmSpec, rundir: Rundir, secrets: Secrets, farm_id: str) -> dict[str, Broker]:
     """The brokers of a manifest, in its order; not started.
 
-    Raises: ManifestError: a type that cannot be loaded, or is no broker.
+    Raises: ManifestError: a type that cannot be loaded, is no broker, or whose constructor raises.
     """
 
     def home_of(name: str) -> Home:
@@ -37,7 +38,7 @@ def open_brokers(spec: FarmSpec, rundir: Rundir, secrets: Secrets, farm_id: str)
 
         return Home(spec.app.name, farm_id, folder, secrets.read)
 
-    return {name: _class_of(broker)(broker, home_of(name)) for name, broker in spec.brokers.items()}
+    return {name: _made(broker, home_of(name)) for name, broker in spec.brokers.items()}
 
 
 async def start_brokers(brokers: Mapping[str, Broker], spec: FarmSpec, *, first: bool) -> None:
@@ -133,9 +134,22 @@ class _Teller:
             log.get().warning(f"broker is {broker.state}", broker=broker.name, why=broker.fault)
 
 
-def _class_of(spec: BrokerSpec) -> Callable[[BrokerSpec, Home], Broker]:
-    found = broker_class(spec.type)
-    if isinstance(found, type) and issubclass(found, Broker):
-        return cast("Callable[[BrokerSpec, Home], Broker]", found)
-    why = "no installed package has its broker" if found is None else "what its package names is no Broker"
-    raise ManifestError(Problem(f"type {spec.type!r} cannot be used", where=f"brokers.{spec.name}.type", why=why))
+def _made(spec: BrokerSpec, home: Home) -> Broker:
+    """The broker of a spec, by the class of its type, which may be somebody else's."""
+    try:
+        found = broker_class(spec.type)
+        if not (isinstance(found, type) and issubclass(found, Broker)):
+            raise _unusable(spec, "no package has it" if found is None else "what its package names is no Broker")
+        return cast("Callable[[BrokerSpec, Home], Broker]", found)(spec, home)
+    except BadValue as error:
+        raise ManifestError(*error.problems) from error
+    except FarmError:
+        raise
+    except Exception as error:  # its constructor may raise anything, and would do so again
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = "" if last.filename == __file__ else f" ({Path(last.filename).name}:{last.lineno})"
+        raise _unusable(spec, f"{type(error).__name__}: {error}{place}") from error
+
+
+def _unusable(spec: BrokerSpec, why: str) -> ManifestError:
+    return ManifestError(Problem(f"type {spec.type!r} cannot be used", where=f"brokers.{spec.name}.type", why=why))

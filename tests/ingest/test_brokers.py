@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from farm import registry
 from farm.broker import Broker, BrokerState, Delivery, Home, OnDeliveries, OnMessages, PublishDone, Subscription
 from farm.brokers.memory import MemoryBroker
 from farm.brokers.options.redis import RedisSpec
-from farm.errors import BrokerUnavailable, ManifestError, NotPermitted
+from farm.errors import BadValue, BrokerUnavailable, ManifestError, NotPermitted
 from farm.ingest import brokers as live
 from farm.ingest.brokers import close_brokers, durable_of, farm_id, open_brokers, start_brokers
 from farm.rundir import Rundir
@@ -91,6 +92,47 @@ def test_a_type_without_a_usable_class_ends_the_start(
     monkeypatch.setattr(live, "broker_class", lambda _: found)
     with pytest.raises(ManifestError, match=r"'memory' cannot be used \(brokers.m.type\)"):
         opened(tmp_path, spec_of())
+
+
+class Unfinished(AwayBroker):
+    """One whose author has forgotten what it has to do."""
+
+    start = Broker.start
+
+
+class Raising(AwayBroker):
+    """One that cannot be made."""
+
+    def __init__(self, spec: BrokerSpec, home: Home) -> None:
+        raise LookupError(spec.name)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (Unfinished, r"TypeError: Can't instantiate abstract class Unfinished .*start.*"),
+        (Raising, r"LookupError: m \(test_brokers.py:\d+\)"),
+    ],
+)
+def test_a_class_that_cannot_be_made_ends_the_start_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: type[Broker], why: str
+) -> None:
+    monkeypatch.setattr(live, "broker_class", lambda _: found)
+    with pytest.raises(ManifestError) as caught:
+        opened(tmp_path, spec_of())
+    assert re.fullmatch(r"type 'memory' cannot be used \(brokers.m.type\): " + why, str(caught.value))
+
+
+def test_a_package_that_cannot_be_loaded_is_a_mistake_that_no_restart_mends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: str) -> object:
+        raise BadValue("cannot load type 'memory'")
+
+    monkeypatch.setattr(live, "broker_class", lost)
+    with pytest.raises(ManifestError, match="cannot load type 'memory'") as caught:
+        opened(tmp_path, spec_of())
+    assert caught.value.exit_code == 78
 
 
 async def test_a_server_that_is_away_is_no_reason_not_to_start(tmp_path: Path) -> None:
