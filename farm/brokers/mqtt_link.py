@@ -241,7 +241,7 @@ class Link(asyncio.Protocol):
             self.drop("it does not speak MQTT" + (f": {malformed}" if self._greeted.done() else ""))
         if acks:  # also those in front of the word that ended the connection
             self._ends.acked(acks)
-        if arrivals and not self.ended.done():
+        if arrivals and not (self.ended.done() or self._leaving):  # the server would not hear that they are here
             self._ends.arrived(arrivals)
 
     def _feed(self, kind: int, body: bytes, whole: bytes) -> None:

@@ -72,6 +72,7 @@ class TriggerSession:
         """Have the server send what was left there, once there is room for it."""
         if self.inbox.owed and self._house.desk.is_roomy:
             self.lane.connect_again()
+            self.inbox.disconnected()  # after our goodbye the server hears of nothing any more
 
     def greeted(self, greeting: Greeting) -> None:
         """The server has let us in."""
