@@ -107,13 +107,18 @@ def farm_id(state: Path) -> str:
     return text
 
 
-def durable_of(trigger: TriggerSpec, component: str, own_id: str) -> str:
+def durable_of(trigger: TriggerSpec, component: str, own_id: str, before: int = 0) -> str:
     """What a server may call what it keeps for a trigger.
 
-    For a queue the same in every farm; for a topic this farm's and component's alone, at every start.
+    For a queue the same in every farm; for a topic this trigger's alone, at every start.
+
+    Args:
+      before: how many triggers of the component have the same topic of the same broker already.
     """
     digest = hashlib.sha256(trigger.topic.encode()).hexdigest()[:8]
-    return f"{trigger.group}-{digest}" if trigger.group else f"farm-{own_id}-{component}-{digest}"
+    if trigger.group:
+        return f"{trigger.group}-{digest}"
+    return f"farm-{own_id}-{component}-{digest}" + (f"-{before}" if before else "")
 
 
 class _Teller:

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import os
 import time
+from collections import Counter
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -62,8 +63,11 @@ def triggers_of(spec: FarmSpec, own_id: str) -> list[Trigger]:
     """Every trigger of a manifest, numbered. own_id: what tells this farm from others at a server."""
     found: list[Trigger] = []
     for name, component in spec.components.items():
+        seen = Counter[tuple[str, str]]()
         for place, trigger in enumerate(component.triggers):
-            found.append(Trigger(len(found), name, trigger, durable_of(trigger, name, own_id), place))
+            durable = durable_of(trigger, name, own_id, seen[trigger.broker, trigger.topic])
+            found.append(Trigger(len(found), name, trigger, durable, place))
+            seen[trigger.broker, trigger.topic] += not trigger.group
     return found
 
 

@@ -16,9 +16,10 @@ from farm.brokers.options.redis import RedisSpec
 from farm.errors import BadValue, BrokerUnavailable, ManifestError, NotPermitted
 from farm.ingest import brokers as live
 from farm.ingest.brokers import close_brokers, durable_of, farm_id, open_brokers, start_brokers
+from farm.ingest.process import triggers_of
 from farm.rundir import Rundir
 from farm.secrets import Secrets
-from farm.spec import AppSpec, BrokerSpec, FarmSpec, MemorySpec, QueueSpec, Secret, TriggerSpec
+from farm.spec import AppSpec, BrokerSpec, ComponentSpec, FarmSpec, MemorySpec, QueueSpec, Secret, TriggerSpec
 
 
 class AwayBroker(Broker):
@@ -228,6 +229,17 @@ def test_a_farm_with_half_an_id_does_not_start(tmp_path: Path) -> None:
             farm_id(tmp_path)
     with pytest.raises(NotPermitted, match="id"):
         farm_id(tmp_path / "nowhere")
+
+
+def test_each_trigger_on_a_topic_has_what_a_server_keeps_for_itself() -> None:
+    topic, queue = TriggerSpec("b", "a"), TriggerSpec("b", queue=QueueSpec("a", "g"))
+    elsewhere = TriggerSpec("other", "a")
+    spec = ComponentSpec("c", Path("c.wasm"), (queue, topic, elsewhere, queue, topic, topic))
+    triggers = triggers_of(FarmSpec(Path("/farm.toml"), AppSpec("app"), {}, {"c": spec}), "id1")
+    first, second, third = (triggers[place].durable for place in (1, 4, 5))
+    assert first == triggers[2].durable == durable_of(topic, "c", "id1"), "as it was called before there were more"
+    assert len({first, second, third}) == 3
+    assert triggers[0].durable == triggers[3].durable == durable_of(queue, "c", "id1")
 
 
 def test_what_a_server_keeps_has_a_name_by_farm_and_component_or_by_group() -> None:
