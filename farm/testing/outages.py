@@ -20,6 +20,7 @@ from farm.testing.rig import WITHIN_S, Ends, Outside, Rig, Server, eventually, h
 from farm.testing.suite import Suite, needs
 
 RESTARTS: Final = 3
+QUIET_S: Final = 0.2
 EVERYTHING: Final[Mapping[Grammar, str]] = MappingProxyType({"nats": ">", "reference": "*", "redis": "*", "mqtt": "#"})
 
 
@@ -162,6 +163,26 @@ class ServerSuite(Suite):
         await second.publish(Message("mark", "a.b", b"mark"))
         await eventually(lambda: b"mark" in payloads(again), "the mark")
         assert sorted(payloads(again)) == [b"7", b"8", b"9", b"mark"]
+        await second.broker.close()
+
+    async def test_once_it_is_quiet_nothing_more_is_taken(self, rig: Rig, tmp_path: Path) -> None:
+        home = home_of(tmp_path / "home")
+        first = await Ends(rig.make(home)).start()
+        came = first.trigger(0, "a.b", granted=1000)
+        await first.ready("a.b", came)
+        first.broker.settle(list(came))
+        first.broker.quiet()
+        await asyncio.sleep(QUIET_S)  # for the server to hear of it
+        taken = len(came)
+        await first.publish(*numbered(1))
+        await asyncio.sleep(QUIET_S)  # for what must not come
+        assert len(came) == taken
+        await first.broker.close()
+        second = await Ends(rig.make(home)).start()
+        later = second.trigger(0, "a.b", granted=1000)
+        await second.ready("a.b", later)
+        if rig.spec().abilities.settles:
+            await eventually(lambda: payloads(later) == [b"0"], "what the first has left")
         await second.broker.close()
 
     async def test_every_farm_gets_what_is_on_a_topic_and_one_of_them_what_is_in_a_queue(
