@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import msgspec
 
@@ -92,7 +92,7 @@ class Farm:
     def publish(
         self,
         to: str,
-        payload: bytes | str,
+        payload: bytes | bytearray | memoryview | str,
         broker: str | None = None,
         headers: message.Headers | Mapping[str, str] = (),
         key: str | None = None,
@@ -309,8 +309,8 @@ class Subscription:
 def _bytes_of(payload: object) -> bytes:
     if isinstance(payload, str):
         return payload.encode()
-    if isinstance(payload, bytes):
-        return payload
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(cast("bytes", payload))
     raise TypeError(f"a payload is bytes or text, not {type(payload).__name__}; json.dumps makes text of it")
 
 

@@ -63,6 +63,12 @@ def test_headers_may_be_a_dict_and_their_names_in_capitals(farm: Farm, ingest: S
     assert ingest.publishes == [Publish("a", b"x", None, (("x-order", "7"),), None, "k")]
 
 
+@pytest.mark.parametrize("payload", [bytearray(b"x"), memoryview(b"-x-")[1:2]])
+def test_bytes_may_be_of_any_kind(farm: Farm, ingest: StandIn, payload: bytearray | memoryview) -> None:
+    farm.publish("a", payload)
+    assert [one.payload for one in ingest.publishes] == [b"x"]
+
+
 @pytest.mark.parametrize(
     ("payload", "headers", "said"),
     [
