@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
+
 from farm.broker import Delivery, Subscription
+from farm.brokers import jetstream_consumer
 from farm.brokers.jetstream_api import Stream
 from farm.brokers.jetstream_consumer import SETTLE_AGAIN_S, Consumer
+from farm.brokers.jetstream_pulls import DEAF_S
 from farm.brokers.nats_connection import NatsConnection
 
 STREAM = Stream("S", {"subjects": ["a.b"]}, "2026-01-01T00:00:00Z")
@@ -22,6 +26,7 @@ class Line:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.heard: dict[str, Any] = {}
+        self.pulls = 0
         self._inboxes = 0
 
     def new_inbox(self) -> str:
@@ -40,6 +45,7 @@ class Line:
 
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """A pull."""
+        self.pulls += 1
 
 
 class House:
@@ -47,11 +53,15 @@ class House:
         self.line = Line()
         self.came: list[Delivery] = []
         self.lost = 0
+        self.wanted = 0
         subscription = Subscription(0, "a.b", "", "d")
         connection = cast("NatsConnection", self.line)
-        self.consumer = Consumer(connection, subscription, self.came.extend, lambda: None, self.lose)
+        self.consumer = Consumer(connection, subscription, self.came.extend, self.want, self.lose)
         self.consumer.place(STREAM)
         self.consumer.grant(100)
+
+    def want(self) -> None:
+        self.wanted += 1
 
     def lose(self) -> None:
         self.lost += 1
@@ -129,6 +139,22 @@ def test_a_pull_that_waits_says_nothing_of_its_consumer() -> None:
     house = House()
     house.end_of_pull(b"100 Idle Heartbeat")
     assert house.lost == 0
+
+
+def test_pulls_are_made_anew_once_nothing_was_heard_for_long_and_no_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(jetstream_consumer.time, "monotonic", lambda: now_s)
+    house = House()
+    house.consumer.turn()
+    now_s += DEAF_S - 1
+    house.end_of_pull(b"100 Idle Heartbeat")
+    house.wanted = 0
+    house.consumer.tick(now_s + DEAF_S)
+    assert (house.wanted, house.line.pulls) == (0, 1)
+    house.consumer.tick(now_s + DEAF_S + 1)
+    assert house.wanted == 1
+    house.consumer.turn()
+    assert house.line.pulls == 2
 
 
 def test_what_came_of_another_stream_of_the_name_is_given_back_to_it() -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from farm.broker import Home
+from farm.brokers.mqtt_link import Link
 from farm.brokers.options.mqtt import MqttSpec
 from farm.testing.rig import eventually
 from tests.brokers.mqtt_ends import broker_of, spec_of
@@ -113,3 +114,22 @@ async def test_connections_that_farm_itself_ends_soon_are_no_reason_to_be_carefu
             lane.connect_again()
             await eventually(lambda: lane.link not in (None, link), "another connection")  # noqa: B023
         assert not lane.is_shaky
+
+
+async def test_a_subscription_that_is_refused_is_not_asked_for_again_at_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+
+    def look(_: Link) -> None:
+        nonlocal looked
+        looked += 1
+
+    monkeypatch.setattr("farm.brokers.mqtt_lane.TICK_S", 0.01)
+    monkeypatch.setattr(Link, "tick", look)
+    async with door_of(REFUSED) as door, broker_of(door.spec, home, up=False) as ends:
+        ends.trigger(0, "a.b")
+        await eventually(lambda: ends.broker.state == "down", "the refusal")
+        enough = looked + 5
+        await eventually(lambda: looked >= enough, "some looks")
+        assert len(door.asked) == 1

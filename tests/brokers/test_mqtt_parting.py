@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from farm.broker import Home
 from farm.brokers.mqtt_packets import publish
 from farm.testing.rig import Ends, eventually, payloads
@@ -122,3 +124,15 @@ async def test_a_server_that_cannot_do_what_is_needed_hands_over_nothing(home: H
         came = ends.trigger(0, "a.b", granted=10)
         await eventually(lambda: len(door.acked) >= 3, "some tries")
         assert payloads(came) == []
+
+
+async def test_a_server_that_does_not_hear_our_goodbye_is_left(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.brokers.mqtt_link.PART_S", 0.1)
+    async with (
+        door_of(connack(resumed=False)) as door,
+        broker_of(spec_of(door.port, keep_alive_s=600.0), home, up=False) as ends,
+    ):
+        await eventually(lambda: ends.broker.state == "up", "the broker to be up")
+        connect_again(ends)
+        await eventually(lambda: len(door.acked) == 2, "another connection")
+        assert not door.heard.is_set()

@@ -162,10 +162,11 @@ def test_an_output_of_a_source_with_an_id_has_one_that_tells_it_from_other_answe
 
 def test_outputs_of_a_component_have_ids_of_the_trigger_that_they_answer() -> None:
     spec = ComponentSpec("c", Path("/c.wasm"), (TriggerSpec("in", "t.*", PUBLISH), TriggerSpec("in", "t.x", PUBLISH)))
-    triggers = triggers_of(FarmSpec(Path("/farm.toml"), AppSpec("app"), {}, {"c": spec}), "id1")
+    farm = FarmSpec(Path("/farm.toml"), AppSpec("app"), {}, {"c": spec})
+    triggers = triggers_of(farm, "id1")
     said = [place(record_of([Output(b"1")], trigger=trigger), BROKERS) for trigger in triggers]
     assert [one[0][1].id for one in said if not isinstance(one, Failed)] == ["id:c:0", "id:c.1:0"]
-    assert len({trigger.durable for trigger in triggers}) == 2
+    assert len({trigger.durable for trigger in [*triggers, *triggers_of(farm, "id2")]}) == 4
 
 
 def test_an_output_has_no_such_id_where_no_server_is_told_it(monkeypatch: pytest.MonkeyPatch) -> None:
