@@ -22,6 +22,7 @@ from farm.errors import FarmError
 from farm.rundir import Rundir
 from farm.wire import admin
 from farm.wire.admin import FamilyStatus
+from tests.signals import heed_signals
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
@@ -42,14 +43,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def heed_signals() -> None:
-    """In a child: begin as in a terminal. Whoever runs the tests in the background of a script has them ignore these,
-    and what they start would too.
-    """
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 class Standins:

@@ -16,6 +16,7 @@ import pytest
 
 from farm import rundir
 from tests.guests import wat
+from tests.signals import heed_signals
 from tests.system.family import FARM, Family, family, run_farm, wait_until
 
 HEAD = '[app]\nname = "bad"\n[brokers.test]\ntype = "memory"\n'
@@ -239,11 +240,16 @@ def test_who_is_told_to_end_while_it_builds_leaves_nothing_behind(
     (app / "farm.toml").write_text(component("hello.py"))
     (app / "hello.py").write_text(HANDLER)
     env = {**env, "TMPDIR": str(temporary)}
-    with subprocess.Popen([FARM, "up"], cwd=app, env=env, stderr=subprocess.PIPE, start_new_session=True) as up:
-        wait_until(lambda: any(app.rglob(".*-*")) or up.poll() is not None, "the build")
-        builders = psutil.Process(up.pid).children(recursive=True)
-        up.send_signal(number)
-        _, said = up.communicate(timeout=60)
+    with subprocess.Popen(
+        [FARM, "up"], cwd=app, env=env, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heed_signals
+    ) as up:
+        try:
+            wait_until(lambda: any(app.rglob(".*-*")) or up.poll() is not None, "the build")
+            builders = psutil.Process(up.pid).children(recursive=True)
+            up.send_signal(number)
+            _, said = up.communicate(timeout=60)
+        finally:
+            up.kill()  # one that did not heed it would run on, and be waited for
     assert up.returncode == 0, said.decode()
     assert b"ended before it had started" in said
     assert [*app.rglob(".*-*"), *temporary.iterdir()] == []

@@ -19,6 +19,7 @@ from farm.client.blocking import Farm
 from farm.control.cli.main import main
 from farm.wire.relay import Publish
 from tests.client.stand_in import StandIn, eventually
+from tests.signals import heed_signals
 
 FARM = (sys.executable, "-c", "import sys; from farm.control.cli.main import main; sys.exit(main())")
 
@@ -46,7 +47,12 @@ def ingest(folder: Path) -> Iterator[StandIn]:
 def started(*words: str) -> subprocess.Popen[bytes]:
     """A `farm` command that goes on by itself."""
     return subprocess.Popen(
-        [*FARM, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        [*FARM, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        preexec_fn=heed_signals,
     )
 
 
