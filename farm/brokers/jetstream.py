@@ -355,8 +355,8 @@ class JetStreamBroker(Broker):
         """What state this is in, once all is in place."""
         fault = self._embedded.fault if self._embedded is not None else ""
         fault = fault or self._hindrance()
-        if not fault and self._publishes.silent:
-            fault = f"{self._streams.at}: JetStream confirms nothing of what is published"
+        if not fault and (why := self._publishes.fault):
+            fault = f"{self._streams.at}: {why}"
         self._became("down" if fault else "up", fault)
 
     def _hindrance(self) -> str:
@@ -373,13 +373,14 @@ class JetStreamBroker(Broker):
 
     async def _inquire(self, subject: str) -> None:
         try:
-            taken = await self._streams.takes(subject)
+            streams = await self._streams.takers(subject)
+            taken = bool(streams)
         except (ApiFault, FarmError):
-            taken = True  # nobody knows: it may be tried again
+            streams, taken = [], True  # nobody knows: it may be tried again
         self._doubts.discard(subject)
         if not taken and self._streams.should_take(subject):
             self._lost()
-        self._publishes.settle_doubt(subject, taken=taken if self._arranged else None)
+        self._publishes.settle_doubt(subject, taken=taken if self._arranged else None, streams=streams)
 
     def _begin(self, coroutine: Coroutine[object, object, None]) -> None:
         work = lives.begin(coroutine, "what a JetStream broker looks after")

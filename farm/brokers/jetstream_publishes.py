@@ -99,12 +99,20 @@ class Publishes:
         self._next = 0
         self.silent = False  # nothing was confirmed since something was given up, not long ago
         self._silent_until_s = 0.0
+        self._absent: Final[dict[str, float]] = {}  # streams for which nobody answered > how long that is believed
         connection.subscribe(f"{self._inbox}.*", self._heard)
 
     @property
     def full(self) -> bool:
         """Whether so much is unconfirmed that nothing should be added."""
         return len(self._open) > OPEN_LIMIT
+
+    @property
+    def fault(self) -> str:
+        """Why what is published is not confirmed; empty: it is, or nobody knows."""
+        if self.silent:
+            return "JetStream confirms nothing of what is published"
+        return f"nobody answers for stream {printable(min(self._absent))}" if self._absent else ""
 
     def __len__(self) -> int:
         return len(self._batches) + len(self._finished)
@@ -144,6 +152,7 @@ class Publishes:
     def lose(self, fault: str) -> None:
         """The connection is gone: nobody knows what the server has."""
         self.silent = False
+        self._absent.clear()
         unknown = BrokerUnavailable(Problem("the broker confirmed nothing", why=fault))
         for number, batch in list(self._open.items()):
             self._answer(batch, number, unknown)
@@ -172,9 +181,15 @@ class Publishes:
             batch.doubted = True
         if self.silent and now_s > self._silent_until_s:
             self.silent = False
+        for stream in [each for each, until_s in self._absent.items() if now_s > until_s]:
+            del self._absent[stream]
 
-    def settle_doubt(self, subject: str, *, taken: bool | None) -> None:
-        """Whether a stream takes in this subject was found out; None: it will be once all streams are in place."""
+    def settle_doubt(self, subject: str, *, taken: bool | None, streams: Sequence[str] = ()) -> None:
+        """Whether a stream takes in this subject was found out; None: it will be once all streams are in place.
+
+        Args:
+          streams: which; empty: none, or nobody knows.
+        """
         answer: Refused
         if taken is not False:
             answer = BrokerUnavailable(Problem("the broker confirmed nothing", why=f"no stream answers on {subject!r}"))
@@ -184,7 +199,7 @@ class Publishes:
         for number, batch in list(self._open.items()):
             if batch.messages[number - batch.first].subject == subject and (taken is False or number in self._unheard):
                 if taken:
-                    self._fall_silent(time.monotonic() + ABSENCE_S)
+                    self._miss(streams, time.monotonic() + ABSENCE_S)
                 self._answer(batch, number, answer)
 
     def deny(self, subject: str) -> None:
@@ -208,6 +223,8 @@ class Publishes:
             if found is not None and found.error is None and found.stream:
                 known = of(message.subject)
                 self.silent = False
+                if self._absent:
+                    self._absent.pop(found.stream, None)
                 del opened[number]
                 if self._unheard:
                     self._unheard.discard(number)
@@ -223,6 +240,13 @@ class Publishes:
 
     def _fall_silent(self, until_s: float) -> None:
         self.silent, self._silent_until_s = True, max(until_s, self._silent_until_s)
+
+    def _miss(self, streams: Sequence[str], until_s: float) -> None:
+        """Nobody is there for these. Others may be: what they confirm says nothing of them."""
+        if streams:
+            self._absent.update((stream, until_s) for stream in streams)
+        else:
+            self._fall_silent(until_s)
 
     def _answer(self, batch: _Batch, number: int, answer: Published | Refused) -> None:
         self._open.pop(number, None)

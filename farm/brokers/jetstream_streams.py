@@ -97,9 +97,9 @@ class Streams:
             log.get().info("consumer changed to what farm needs", broker=self._spec.name, consumer=name)
         return False
 
-    async def takes(self, subject: str) -> bool:
-        """Whether any stream takes in a subject. Raises: ApiFault, BrokerUnavailable, NotPermitted."""
-        return bool(await self._api.names(subject))
+    async def takers(self, subject: str) -> list[str]:
+        """The streams that take in a subject. Raises: ApiFault, BrokerUnavailable, NotPermitted."""
+        return await self._api.names(subject)
 
     async def _held_in(self, stream: Stream) -> list[str]:
         """Filters of what may be in a stream: what it takes in, as it stores it, and what it copies. Of what comes from

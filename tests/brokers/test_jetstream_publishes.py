@@ -43,8 +43,8 @@ class House:
         connection = cast("NatsConnection", self.line)
         self.publishes = Publishes("js", connection, Matches("nats"), lambda: None, lambda _: None)
 
-    def publish(self) -> None:
-        self.publishes.send([Message("id", "a.b", b"x")], self.answers.append, once=True)
+    def publish(self, subject: str = "a.b") -> None:
+        self.publishes.send([Message("id", subject, b"x")], self.answers.append, once=True)
 
     def pass_s(self, seconds: float) -> None:
         self.now_s += seconds
@@ -54,8 +54,8 @@ class House:
     def find_nobody(self, number: int) -> None:
         self.line.heard([(b"_INBOX.mine.%d" % number, b"", b"NATS/1.0 503\r\n\r\n", b"")])
 
-    def confirm(self, number: int) -> None:
-        self.line.heard([(b"_INBOX.mine.%d" % number, b"", b"", b'{"stream":"S","seq":1}')])
+    def confirm(self, number: int, stream: bytes = b"S") -> None:
+        self.line.heard([(b"_INBOX.mine.%d" % number, b"", b"", b'{"stream":"%b","seq":1}' % stream)])
         self.publishes.finish()
 
 
@@ -103,6 +103,51 @@ def test_a_stream_without_a_leader_is_silent_until_it_confirms_or_nothing_is_pub
     house.publish()
     house.confirm(2)
     assert not house.publishes.silent
+
+
+def test_a_stream_without_a_leader_is_told_though_another_confirms(house: House) -> None:
+    """As when one server is gone that was alone in having it: told by turns, it would be told in none."""
+    house.publish("a.b")
+    house.find_nobody(0)
+    house.publishes.settle_doubt("a.b", taken=True, streams=["S"])
+    house.publish("c")
+    house.confirm(1, b"T")
+    assert house.publishes.fault == "nobody answers for stream S"
+    assert not house.publishes.silent
+    house.pass_s(ABSENCE_S)
+    assert house.publishes.fault
+    house.publish("a.b")
+    house.confirm(2)
+    assert house.publishes.fault == ""
+
+
+def test_a_stream_without_a_leader_is_told_until_nothing_is_published_to_it_or_another_server_is_there(
+    house: House,
+) -> None:
+    for number in range(2):
+        house.publish()
+        house.find_nobody(number)
+        house.publishes.settle_doubt("a.b", taken=True, streams=["S"])
+        house.pass_s(ABSENCE_S)
+        assert house.publishes.fault
+    house.pass_s(1)
+    assert house.publishes.fault == ""
+    house.publish()
+    house.find_nobody(2)
+    house.publishes.settle_doubt("a.b", taken=True, streams=["S"])
+    house.publishes.lose("gone")
+    assert house.publishes.fault == ""
+
+
+def test_a_server_that_is_silent_for_long_is_not_thought_well_of_sooner(house: House) -> None:
+    house.publish()
+    house.pass_s(CONFIRM_S)
+    house.publish()
+    house.find_nobody(1)
+    house.publishes.settle_doubt("a.b", taken=True)
+    house.pass_s(ABSENCE_S + 1)
+    assert house.publishes.silent
+    assert house.publishes.fault == "JetStream confirms nothing of what is published"
 
 
 def test_a_subject_that_no_stream_takes_in_says_nothing_of_the_server(house: House) -> None:
