@@ -34,6 +34,9 @@ OnReply = Callable[[object], None]
 _NOTHING: Final = object()
 _pack: Final = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)
 _SCRIPT: Final = re.compile(r",? ?(on @user_script.*|script: [0-9a-f]{40}.*)$")
+# Redis 6.2 has it in front, and what it says itself within a script begins as its replies do.
+_SCRIPT_BEFORE: Final = re.compile(r"^(?:ERR Error running script \(call to f_\w+\): )?(?:@user_script: ?\d+: )+-?")
+_FORBIDDEN: Final = ("The user executing the script can't", "ACL failure in script")  # to 7.0, and since
 
 
 class LinkFault(Exception):
@@ -41,11 +44,15 @@ class LinkFault(Exception):
 
 
 class ServerFault(Exception):
-    """The server's error reply. code: its first word, such as WRONGTYPE; text: all of it, without a script's place."""
+    """The server's error reply. text: all of it, without a script's place.
+
+    code: its first word, such as WRONGTYPE; NOPERM for whatever this user may not do.
+    """
 
     def __init__(self, said: str) -> None:
-        self.text: Final = _SCRIPT.sub("", said).strip(" .").removeprefix("ERR ")
-        self.code: Final = said.partition(" ")[0]
+        said = _SCRIPT_BEFORE.sub("", said)
+        self.text: Final = _SCRIPT.sub("", said).strip(" .\r\n").removeprefix("ERR ")
+        self.code: Final = "NOPERM" if self.text.startswith(_FORBIDDEN) else said.partition(" ")[0]
         super().__init__(self.text)
 
 

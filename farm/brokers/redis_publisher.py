@@ -20,7 +20,6 @@ from farm.errors import BrokerFull, BrokerUnavailable, InputError, NotPermitted,
 PART: Final = 128
 PART_BYTES: Final = 1 << 20
 AHEAD: Final = 2  # scripts that the server has before others wait for its reply
-_FORBIDDEN: Final = "The user executing the script can't"  # what Redis 7.0 has for NOPERM within a script
 
 Answer = int | Refused  # what the script says of one, or why not
 OnAnswers = Callable[[list[Answer]], None]
@@ -199,7 +198,7 @@ class Publisher:
             life.end(why)
         if fault.code in ("OOM", "MISCONF"):
             return BrokerFull(Problem("the server takes nothing", where=where, why=why))
-        if fault.code == "NOPERM" or _FORBIDDEN in fault.text:
+        if fault.code == "NOPERM":
             return NotPermitted(Problem("the server refuses a message", where=where, why=fault.text))
         if fault.code == "WRONGTYPE":
             return InputError(Problem("a key of the subject is no stream", where=where, why=fault.text))

@@ -25,13 +25,13 @@ COPY_FIELD: Final = "farm-copy"  # marks what was put into a topic's own stream 
 _EFFECTS: Final = "if redis.replicate_commands then redis.replicate_commands() end\n"
 
 # What an error reply says, with the key that is to blame, and what was to be done with it if that is not allowed.
-_FAULT_OF: Final = """
+FAULT_OF: Final = """
 local function fault_of(said, command, key)
   if type(said) ~= 'table' or not said.err then return nil end
   local text = said.err
   if string.sub(text, 1, 9) == 'WRONGTYPE' then return text .. ': ' .. key end
-  if string.find(text, 'NOPERM', 1, true) or string.find(text, 'The user executing', 1, true) then
-    return text .. ' (' .. command .. ' ' .. key .. ')'
+  for _, refusal in ipairs({'NOPERM', 'The user executing', 'ACL failure'}) do  -- to 7.0: the second; since: the third
+    if string.find(text, refusal, 1, true) then return text .. ' (' .. command .. ' ' .. key .. ')' end
   end
   return text
 end
@@ -48,9 +48,12 @@ local function place(subject)
   found = {own = subject, live = tag .. 'live', type = kind.ok or 'none'}
   found.fault = fault_of(kind, 'TYPE', subject) or fault_of(names, 'SMEMBERS', tag .. 'streams')
   for index, name in ipairs(names) do found[index] = tag .. 'stream:' .. name end
-  found.heard = always or redis.call('PUBSUB', 'NUMSUB', found.live)[2] > 0
+  local counted = always and {} or redis.pcall('PUBSUB', 'NUMSUB', found.live)
+  found.heard = counted[2] ~= 0
   if found.type == 'stream' then
-    for _, group in ipairs(redis.call('XINFO', 'GROUPS', subject)) do
+    local groups = redis.pcall('XINFO', 'GROUPS', subject)
+    found.unknown = fault_of(groups, 'XINFO', subject)
+    for _, group in ipairs(groups) do
       for index = 1, #group, 2 do
         if group[index] == 'name' and group[index + 1] ~= 'farm' then found.others = true end
       end
@@ -75,7 +78,7 @@ end
 RUN: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
-    + _FAULT_OF
+    + FAULT_OF
     + _PLACES
     + """
 local argv, pcall, unpack, tonumber, type, abs = ARGV, redis.pcall, unpack, tonumber, type, math.abs
@@ -90,6 +93,7 @@ local function add(key, dedup, from, to)
   return fault_of(said, 'XADD', key)
 end
 local function emit(found, dedup, from, to, needed)
+  if found.unknown then return found.unknown end
   local fault, kept
   for index = 1, #found do
     local said = add(found[index], dedup, from, to)
@@ -154,7 +158,7 @@ return answers
 SPREAD: Final = (
     _EFFECTS
     + "local always = ARGV[1] == '1'\n"
-    + _FAULT_OF
+    + FAULT_OF
     + _PLACES
     + """
 local topic = KEYS[1]
@@ -212,7 +216,7 @@ return {#entries, cursor or '0'}
 # Returns for each: how many subscribers got it; else an error.
 CAST: Final = (
     _EFFECTS
-    + _FAULT_OF
+    + FAULT_OF
     + """
 local queues, answers, at = {}, {}, 1
 while at <= #ARGV do
@@ -242,7 +246,7 @@ return answers
 # written that a server without memory would refuse: what it has could not be handled, and deleted.
 ENSURE: Final = (
     _EFFECTS
-    + _FAULT_OF
+    + FAULT_OF
     + """
 local function has(found, wanted)  -- what an error reply has is nothing
   for _, each in ipairs(found) do

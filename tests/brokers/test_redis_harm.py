@@ -186,7 +186,7 @@ class TestServersWithoutMemory:
         self, ends: Ends, client: Any, server: RedisServer, home: Home
     ) -> None:
         await holding(ends, 3)
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         await ends.broker.close()
         again = await Ends(streams(home, server.port)).start()
         rest = again.trigger(0, "a.b", granted=1000)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from farm.brokers.redis_link import Address, LinkFault, open_link
+from farm.brokers.redis_link import Address, LinkFault, ServerFault, open_link
 from farm.testing.rig import eventually
 
 
@@ -47,3 +47,37 @@ async def test_a_server_that_is_silent_is_asked_after_ten_seconds_and_left_four_
     assert ended == ["no answer: it is silent"]
     await link.close()
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "text"),
+    [
+        ("WRONGTYPE no stream script: " + 40 * "a" + ", on @user_script:7.", "WRONGTYPE", "WRONGTYPE no stream"),
+        ("@user_script: 20: -OOM no memory.\r\n", "OOM", "OOM no memory"),
+        ("ERR Error running script (call to f_0a): @user_script:7: NOGROUP no group", "NOGROUP", "NOGROUP no group"),
+        (
+            "ERR Error running script (call to f_0a): @user_script:7: @user_script: 7: -READONLY a replica",
+            "READONLY",
+            "READONLY a replica",
+        ),
+        (
+            "@user_script: 1: The user executing the script can't run this command or subcommand (XADD k)",
+            "NOPERM",
+            "The user executing the script can't run this command or subcommand (XADD k)",
+        ),
+        (
+            "ERR The user executing the script can't run this command or subcommand",
+            "NOPERM",
+            "The user executing the script can't run this command or subcommand",
+        ),
+        (
+            "ERR ACL failure in script: No permissions to access a key (XADD k)",
+            "NOPERM",
+            "ACL failure in script: No permissions to access a key (XADD k)",
+        ),
+        ("ERR syntax error", "ERR", "syntax error"),
+    ],
+)
+def test_what_servers_of_all_versions_say_of_a_script_is_understood(said: str, code: str, text: str) -> None:
+    fault = ServerFault(said)
+    assert (fault.code, fault.text) == (code, text)

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from farm.broker import Broker, Commit, Home, Published
+from farm.brokers.redis_scripts import FAULT_OF
 from farm.errors import BrokerUnavailable, NotPermitted
 from farm.message import Message
 from farm.spec import Secret
@@ -119,6 +120,33 @@ async def test_what_is_not_allowed_is_named(enter: Enter) -> None:
     [answer] = await ends.publish(Message("1", "c.d", b""))
     assert isinstance(answer, NotPermitted)
     assert str(answer).endswith(" (PUBLISH c.d)")
+    await ends.broker.close()
+
+
+@pytest.mark.parametrize("text", ["NOPERM no", "@user_script: 1: The user executing", "ERR ACL failure in script: no"])
+def test_what_was_to_be_done_is_named_whatever_the_server_calls_a_refusal(client: Any, text: str) -> None:
+    script = FAULT_OF + "return fault_of({err = ARGV[1]}, 'XADD', 'k')"
+    assert client.eval(script, 0, text).decode() == f"{text} (XADD k)"
+    assert client.eval(script, 0, "OOM no memory").decode() == "OOM no memory"
+
+
+async def test_readers_that_may_not_be_looked_for_are_no_fault_of_other_subjects(enter: Enter, client: Any) -> None:
+    client.xgroup_create("theirs", "readers", "$", mkstream=True)
+    ends = await enter(streams, "-xinfo").start()
+    answers = await ends.publish(Message("1", "free", b""), Message("2", "theirs", b""), Message("3", "free", b""))
+    assert [type(answer) for answer in answers] == [Published, NotPermitted, Published]
+    assert str(answers[1]).endswith(" (XINFO theirs)")
+    assert client.xlen("theirs") == 0
+    await ends.broker.close()
+
+
+async def test_listeners_that_may_not_be_counted_are_told(enter: Enter, client: Any) -> None:
+    ends = await enter(streams, "-pubsub").start()
+    heard, _ = ends.listener("a.b")
+    await eventually(lambda: client.pubsub_numsub("farm:{a.b}:live")[0][1] == 1, "the listener to be there")
+    client.xgroup_create("a.b", "readers", "$", mkstream=True)
+    assert [type(answer) for answer in await ends.publish(Message("1", "a.b", b"x"))] == [Published]
+    await eventually(lambda: payloads(heard) == [b"x"], "the message")
     await ends.broker.close()
 
 

@@ -261,7 +261,7 @@ class TestGone:
 class TestRefusals:
     async def test_a_server_without_memory_is_full(self, ends: Ends, client: Any) -> None:
         client.xgroup_create("out", "readers", "$", mkstream=True)
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         client.config_set("maxmemory-policy", "noeviction")
         [answer] = await ends.publish(Message("id", "out", b"x"))
         assert isinstance(answer, BrokerFull)
