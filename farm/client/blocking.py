@@ -15,6 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -109,12 +110,15 @@ class Farm:
           BrokerFull, BrokerUnavailable: not now.
           Unanswered: no answer in time; whether the message was taken is unknown.
           TypeError: the payload is neither bytes nor text, or a header is no text.
+          UnicodeEncodeError: a text that is none in UTF-8.
         """
         body = _bytes_of(payload)
         subject.validate(to)
         if len(body) > message.PAYLOAD_LIMIT_BYTES:
             raise PayloadTooLarge(len(body), message.PAYLOAD_LIMIT_BYTES)
-        item = Publish(to, body, broker, _pairs_of(headers), None, key)
+        pairs = _pairs_of(headers)
+        _check_texts(broker, key, *chain.from_iterable(pairs))
+        item = Publish(to, body, broker, pairs, None, key)
         ticket = self._session.publish(item, time.monotonic() + self._answer_s)
         while True:
             for news in self.turn(self._answer_s):
@@ -149,7 +153,9 @@ class Farm:
         Raises:
           InvalidSubject, UnknownBroker: no such subscription is possible.
           Unanswered: no answer in time.
+          UnicodeEncodeError: a text that is none in UTF-8.
         """
+        _check_texts(pattern, broker)
         number = self._session.listen(pattern, CREDIT, broker)
         found = self._subscriptions[number] = Subscription(self, self._session, number)
         end = time.monotonic() + self._answer_s
@@ -322,6 +328,16 @@ def _pair_of(name: object, value: object) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(value, str):
         raise TypeError(f"a header is two texts, not {name!r}: {value!r}")
     return name.lower(), value
+
+
+def _check_texts(*texts: str | None) -> None:
+    """Sent, one that is none in UTF-8 would hold up for ever whatever is asked for afterwards.
+
+    Raises: UnicodeEncodeError.
+    """
+    for text in texts:
+        if text is not None:
+            text.encode()
 
 
 def _absence(rundir: Rundir) -> NotRunning:

@@ -84,6 +84,17 @@ def test_what_is_no_message_is_told_at_once_and_not_sent(
     assert ingest.publishes == []
 
 
+@pytest.mark.parametrize("given", [{"headers": {"x-a": "\udc80"}}, {"key": "\udc80"}, {"broker": "\udc80"}])
+def test_a_text_that_cannot_be_sent_holds_up_nothing(farm: Farm, ingest: StandIn, given: dict[str, Any]) -> None:
+    """As of an argument or a variable whose bytes are no UTF-8."""
+    with pytest.raises(UnicodeEncodeError):
+        farm.publish("a", b"x", **given)
+    with pytest.raises(UnicodeEncodeError):
+        farm.subscribe("a.\udc80")
+    farm.publish("a", b"y")
+    assert [one.payload for one in ingest.publishes] == [b"y"]
+
+
 def test_a_refusal_is_the_error_it_names(farm: Farm, ingest: StandIn) -> None:
     ingest.refusal = ("full", "the broker is full", True)
     with pytest.raises(BrokerFull, match="the broker is full"):
