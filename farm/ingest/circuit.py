@@ -133,7 +133,10 @@ class Circuit:
         for record in records:
             count = record.delivery.deliveries
             log.get().error(
-                "handed out too often", component=record.lane.name, id=record.delivery.message.id, times=count
+                "handed out too often",
+                component=record.lane.name,
+                message_id=record.delivery.message.id,
+                times=count,
             )
             failed = Failed("died", f"its server has handed it out {count} times")
             self._write(record, letter_of(record, "redelivered", failed, datetime.now(UTC)))
@@ -229,7 +232,8 @@ class Circuit:
         log.get().warning(
             "call failed",
             component=record.lane.name,
-            id=record.delivery.message.id,
+            message_id=record.delivery.message.id,
+            subject=record.delivery.message.subject,
             attempt=record.attempts,
             kind=failed.kind,
             text=failed.text,

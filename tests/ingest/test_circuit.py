@@ -206,6 +206,8 @@ def test_payloads_are_not_in_the_log(desk: Desk, capfd: pytest.CaptureFixture[st
     desk.run(REJECTED)
     said = "".join(capfd.readouterr())
     assert "call failed" in said
+    assert "message_id=" in said
+    assert "subject=" in said
     assert "secret-payload" not in said
 
 

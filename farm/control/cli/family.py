@@ -42,7 +42,8 @@ def up(workers: Workers = None, app: App = None, log_level: LogLevel = "info") -
     at once.
 
     Exit code 0 when it was told to end; what `farm check` has when something is wrong beforehand; 69 when a port is
-    taken or a broker that is required is away, 74 when a disk is full, 75 when a farm runs here already.
+    taken or a broker that is required is away, 70 when a process died over and over, 74 when a disk is full, 75 when a
+    farm runs here already.
 
     \b
     Examples:
