@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from farm import log
 from farm.errors import denied
 from farm.ingest.table import Record
 from farm.ingest.verdict import Reason
@@ -218,7 +219,7 @@ class DeadLetters:
         try:
             self._file.sync(now_s)
         except OSError as error:
-            self.fault = error.strerror or str(error)
+            self._fails(error)
 
     def next_wake_s(self) -> float | None:
         """When `wake` will have something to do; None: never."""
@@ -234,14 +235,21 @@ class DeadLetters:
         try:
             self._file.append(letter, now_s)
         except OSError as error:
-            self.fault = error.strerror or str(error)
+            self._fails(error)
             return False
         return True
+
+    def _fails(self, error: OSError) -> None:
+        why = error.strerror or str(error)
+        if why != self.fault:
+            log.get().error("a dead letter cannot be stored", why=why)
+        self.fault = why
 
     def _end(self, stored: list[Record]) -> None:
         if not stored:
             return
-        if not self._waiting:
+        if self.fault and not self._waiting:
+            log.get().info("dead letters are stored again")
             self.fault = ""
         self._stored(stored)
 

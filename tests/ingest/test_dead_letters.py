@@ -209,6 +209,22 @@ def test_why_letters_wait_is_said_as_long_as_one_does(path: Path, monkeypatch: p
     assert (letters.waiting, letters.fault) == ([], "")
 
 
+def test_a_full_disk_is_told_once_and_so_is_its_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    letters = DeadLetters(LetterFile(path), lambda _: None)
+    with monkeypatch.context() as patched:
+        disk_with_room_for(patched, 0)
+        letters.add([(record_of(), letter()), (record_of(), letter())], NOW_S)
+        letters.wake(NOW_S + 1)
+    letters.wake(NOW_S + 3)
+    letters.add([(record_of(), letter())], NOW_S + 4)
+    said = "".join(capfd.readouterr())
+    assert said.count("a dead letter cannot be stored") == 1
+    assert "No space left on device" in said
+    assert said.count("dead letters are stored again") == 1
+
+
 def test_a_disk_that_cannot_be_written_to_is_tried_again_a_second_later(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
