@@ -304,7 +304,8 @@ class Consumer:
             return
         if self._pulls.is_end(code, text):
             self._pulls.ended(raw[0][self._cut :].decode(errors="replace"), raw[2], text)
-        else:
+        elif self.placed:  # else it has been heard: all pulls of that time are refused
+            self._pulls.refused(text)
             self._is_gone()
 
     def _is_gone(self) -> None:

@@ -11,6 +11,7 @@ for in all is known, but for what is lost on its way between servers.
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import Final
@@ -25,6 +26,7 @@ BATCH_LIMIT: Final = 256
 BATCH_LIMIT_BYTES: Final = 8 << 20  # what messages weigh is known only when they are here
 PULLS_LIMIT: Final = 8  # at once: with what is held, 128 MiB and a message at most
 NS: Final = 1_000_000_000
+TOO_MANY: Final = re.compile(r"exceeded maxrequestbatch of (\d+)", re.IGNORECASE)
 TOO_LARGE: Final = "message size exceeds"  # in the text of a pull's end
 COMPLETED: Final = "batch completed"
 SHUTDOWN: Final = "server shutdown"  # its connection ends too; until then it denies consumers that it has kept
@@ -54,6 +56,8 @@ class Pulls:
         self._number = 0
         self._forgotten = 0  # the last that was forgotten: what is left of those up to it is counted no more
         self._heard_s = 0.0  # when anything came, or the first of those that are open was asked for
+        self._limit = BATCH_LIMIT  # of a pull
+        self._refused = 0  # the limit that was named when a pull had too many; 0: none has
         self._limit_bytes = BATCH_LIMIT_BYTES  # of a pull; 0: none, for a message did not fit
 
     def wishes(self, granted: int, now_s: float) -> Iterator[tuple[int, bytes]]:
@@ -61,8 +65,8 @@ class Pulls:
         much is asked for already.
         """
         missing = granted - self.asked
-        while missing > 0 and (missing >= self.asked or missing >= BATCH_LIMIT) and len(self._open) < PULLS_LIMIT:
-            count = min(missing, BATCH_LIMIT)
+        while missing > 0 and (missing >= self.asked or missing >= self._limit) and len(self._open) < PULLS_LIMIT:
+            count = min(missing, self._limit)
             self._number += 1
             if not self._open:
                 self._heard_s = now_s
@@ -96,6 +100,16 @@ class Pulls:
         """
         said = text.lower()
         return code in ENDED or said.startswith((TOO_LARGE, COMPLETED, SHUTDOWN))
+
+    def refused(self, text: str) -> None:
+        """The server says that the consumer does nothing of the kind. Where somebody has changed how many may be asked
+        for at once that is undone; named again all the same, it is a limit of the server's.
+        """
+        if found := TOO_MANY.match(text):
+            named = int(found[1])
+            if 0 < named == self._refused:
+                self._limit = min(named, BATCH_LIMIT)
+            self._refused = named
 
     def ended(self, number: str, head: bytes, text: str) -> None:
         """The server says that a pull is over. head: its headers; text: that of its status."""

@@ -61,6 +61,20 @@ async def test_limits_that_our_pulls_exceed_are_taken_away_again(
         ends.broker.settle(came)
 
 
+async def test_where_the_server_limits_a_batch_pulls_are_no_larger(tmp_path: Path) -> None:
+    """It puts that limit into every consumer, whatever it is asked for."""
+    server = NatsServer(tmp_path / "server")
+    server.config = f'jetstream {{ store_dir: "{server.folder / "store"}", limits {{ max_request_batch: 100 }} }}'
+    server.start()
+    async with running(server, tmp_path) as ends:
+        came = ends.trigger(0, "a.b", granted=1000)
+        await ends.ready("a.b", came)
+        await ends.publish(*numbered(300))
+        await eventually(lambda: len(payloads(came)) == 300, "all of them")
+        ends.broker.settle(came)
+    server.stop()
+
+
 async def test_what_an_edit_would_keep_from_a_trigger_is_undone_at_the_next_connect(
     server: NatsServer, client: Client, tmp_path: Path
 ) -> None:

@@ -186,3 +186,15 @@ def test_when_the_connection_is_lost_so_is_all_that_was_asked_for() -> None:
 )
 def test_what_a_status_says_of_the_consumer(code: int, text: str, is_end: bool) -> None:
     assert Pulls.is_end(code, text) is is_end
+
+
+def test_a_limit_that_is_named_again_is_kept_to() -> None:
+    """The first time it may be an edit of the consumer, which is undone."""
+    pulls = Pulls()
+    for named, asked in [(10, BATCH_LIMIT), (20, BATCH_LIMIT), (20, 20), (1000, 20), (1000, BATCH_LIMIT)]:
+        pulls.refused(f"Exceeded MaxRequestBatch of {named}")
+        pulls.refused("Consumer Deleted")
+        pulls.forget()
+        assert counts(pulls, asked) == [asked]
+        if asked == 20:
+            assert counts(pulls, 10_000) == [20] * (PULLS_LIMIT - 1)
