@@ -26,13 +26,14 @@ from farm.spec import FarmSpec
 
 
 class BrokerStatus(msgspec.Struct, frozen=True):
-    """One broker."""
+    """One broker. keeps_letters: its dead letters are there, as messages on `farm.dlq.<subject>`."""
 
     type: str
     at: str
     state: str
     fault: str | None
     gateway: str | None
+    keeps_letters: bool
     received: int
     published: int
     refused: int
@@ -113,6 +114,7 @@ class Reporter:
             state=broker.state,
             fault=broker.fault or None,
             gateway=None,
+            keeps_letters=broker.confirms,
             received=counters.received,
             published=counters.published,
             refused=counters.refused,

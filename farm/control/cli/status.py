@@ -16,7 +16,6 @@ from farm.rundir import Rundir
 
 REFRESH_S: Final = 1.0
 NOT_READY: Final = 1
-STORE_NOTHING: Final = frozenset({"memory", "mqtt", "nats", "redis"})  # brokers whose dead letters the file has
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object, for programs; with --watch one a line.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again each second, with rates, until Ctrl-C.")]
@@ -63,11 +62,10 @@ def exit_code(overview: Overview) -> int:
 
 def where_letters_are(overview: Overview, file: Path) -> str:
     """Where the dead letters of a farm that has some are: its file has those of brokers that store nothing."""
-    types = {name: str(broker["type"]) for name, broker in (overview.brokers or {}).items()}
     stores = [
-        f"{'farm:dlq' if kind == 'redis-streams' else 'farm.dlq.<subject>'} of {printable(name)}"
-        for name, kind in types.items()
-        if kind not in STORE_NOTHING
+        f"{'farm:dlq' if broker['type'] == 'redis-streams' else 'farm.dlq.<subject>'} of {printable(name)}"
+        for name, broker in (overview.brokers or {}).items()
+        if broker["keeps_letters"]
     ]
     places = [str(file), *stores] if file.exists() or not stores else stores
     return f"dead letters are kept in {' or '.join(places)}"

@@ -11,7 +11,9 @@ from farm.control.cli.status import where_letters_are
 
 
 def overview(*types: str) -> Overview:
-    return Overview("example", "ready", 99, 1.0, [], {each[:4]: {"type": each} for each in types}, {})
+    kept = ("jetstream", "redis-streams", "queue-of-theirs")
+    brokers = {each[:4]: {"type": each, "keeps_letters": each in kept} for each in types}
+    return Overview("example", "ready", 99, 1.0, [], brokers, {})
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,8 @@ def overview(*types: str) -> Overview:
     [
         (("memory",), True, "dead letters are kept in {}"),
         (("mqtt", "nats", "redis"), True, "dead letters are kept in {}"),
+        (("of-somebody-else",), True, "dead letters are kept in {}"),
+        (("queue-of-theirs",), False, "dead letters are kept in farm.dlq.<subject> of queu"),
         (("jetstream",), False, "dead letters are kept in farm.dlq.<subject> of jets"),
         (("redis-streams",), False, "dead letters are kept in farm:dlq of redi"),
         (("memory", "jetstream"), True, "dead letters are kept in {} or farm.dlq.<subject> of jets"),
