@@ -131,9 +131,8 @@ class Lane:
 
     def connect_again(self) -> None:
         """End the connection in order and make another at once: the server sends again what it has not heard about."""
-        if self.link is not None:
+        if self.link is not None and self.link.part("to be sent again what was left at the server"):
             self._hurried = True
-            self.link.part("to be sent again what was left at the server")
 
     async def leave(self) -> None:
         """Leave: what was written is sent first. Call `end` afterwards, or to have no more patience."""

@@ -180,16 +180,18 @@ class Link(asyncio.Protocol):
         self.part(CLOSED)
         await self.ended
 
-    def part(self, why: str) -> None:
+    def part(self, why: str) -> bool:
         """Say goodbye, once all is sent: the server publishes no will. `ended` says why once it has heard it, or has
-        not in time.
+        not in time. Returns: whether this is why; False: it was ending already.
         """
-        if not (self.ended.done() or self._leaving):
-            self._leaving, self._why = True, why
-            self._client.disconnect()
-            if not self._flushing:
-                self._flush_soon()  # not now: paho may be in the middle of telling us something
-            self._parting = self._loop.call_later(PART_S, self.drop, why)
+        if self.ended.done() or self._leaving:
+            return False
+        self._leaving, self._why = True, why
+        self._client.disconnect()
+        if not self._flushing:
+            self._flush_soon()  # not now: paho may be in the middle of telling us something
+        self._parting = self._loop.call_later(PART_S, self.drop, why)
+        return True
 
     def drop(self, why: str) -> None:
         """End it at once."""

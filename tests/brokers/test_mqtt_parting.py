@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from farm.broker import Home
+from farm.brokers.mqtt import MqttBroker
 from farm.brokers.mqtt_packets import publish
 from farm.testing.rig import Ends, eventually, payloads
 from tests.brokers.mqtt_ends import broker_of, spec_of
@@ -136,3 +137,16 @@ async def test_a_server_that_does_not_hear_our_goodbye_is_left(home: Home, monke
         connect_again(ends)
         await eventually(lambda: len(door.acked) == 2, "another connection")
         assert not door.heard.is_set()
+
+
+async def test_a_server_that_cannot_do_what_is_needed_is_not_hurried_back_to(home: Home) -> None:
+    """Though something of an earlier connection is still owed by it."""
+    async with door_of(connack(NO_RETAIN, resumed=False)) as door:
+        ends = Ends(MqttBroker(spec_of(door.port, retain=True, keep_alive_s=600.0), home))
+        starting = asyncio.create_task(ends.broker.start())
+        await door.parting.wait()
+        connect_again(ends)
+        door.heard.set()
+        await starting
+        assert (ends.broker.state, ends.broker.fault.endswith("it retains nothing: remove `retain`")) == ("down", True)
+        await ends.broker.close()
