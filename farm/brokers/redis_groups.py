@@ -171,13 +171,14 @@ class Groups:
             self._note_unmade()
 
     async def _ensure_each(self, life: Life, readings: Iterable[Reading], say: Callable[[Reading, str], None]) -> None:
-        for reading in list(readings):
-            try:
-                await self._ensure(life, reading)
-            except ServerFault as fault:
-                if fault.code in ENDING:
-                    raise
+        """As `_ensure`, of all at once: a message that comes between two would be for the first alone."""
+        each = list(readings)
+        said = await asyncio.gather(*(self._ensure(life, reading) for reading in each), return_exceptions=True)
+        for reading, fault in zip(each, said, strict=True):
+            if isinstance(fault, ServerFault) and fault.code not in ENDING:
                 say(reading, told(fault))
+            elif fault is not None:
+                raise fault
 
     def _close(self, deliveries: Iterable[Delivery], *, done: bool) -> None:
         for delivery in deliveries:

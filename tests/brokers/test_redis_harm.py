@@ -217,6 +217,20 @@ class TestKeptNowhere:
         await ends.publish(Message("4", "a.b", b"mark"))
         await eventually(lambda: b"mark" in payloads(came), "the mark")
 
+    async def test_a_message_comes_to_all_triggers_of_its_topic_or_to_none(self, ends: Ends, client: Any) -> None:
+        came = [ends.trigger(n, "a.b", granted=1 << 30, group=f"g{n}") for n in range(20)]
+        for some in came:
+            await ends.ready("a.b", some)
+        client.delete("farm:{a.b}:streams")
+        taken, number = list[bytes](), 0
+        while len(taken) < 50:  # refused until the streams are noted again
+            payload = b"%d" % (number := number + 1)
+            if isinstance((await ends.publish(Message("id", "a.b", payload)))[0], Published):
+                taken.append(payload)
+        await eventually(lambda: all(payloads(some)[-1] == taken[-1] for some in came), "the last")
+        assert number > len(taken)
+        assert all([each for each in payloads(some) if each in taken] == taken for some in came)
+
     async def test_nothing_is_accepted_for_a_queue_whose_note_is_gone(self, pubsub: Ends, client: Any) -> None:
         came = await subscribed(pubsub, group="g")
         client.delete("farm:{a.b}:queues")
