@@ -25,6 +25,8 @@ def main(parent: int, source: Path, watch: list[str]) -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return 1
+    # Our parent blocks what would end it while it starts us.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     answer_to = os.dup(1)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -22,6 +22,7 @@ from farm.build.python import wanted
 from farm.errors import BadComponent, FarmError, Internal, NoRoom, NotPermitted, Problem, SourceMissing, denied
 
 REFUSALS: Final = (BadComponent, SourceMissing, NotPermitted, NoRoom)
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 KINDS: Final[dict[str, type[FarmError]]] = {each.code: each for each in REFUSALS}
 
 
@@ -39,18 +40,27 @@ def build_in_child(source: Path, watch: Sequence[str] = (), timeout_s: float = 1
     if wasm.is_file():
         return wasm
     root = root_of(source)
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # One that came between a beginning and its being known would leave what nobody cleans up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        temporary = _temporary(root)
+        try:
+            process = _start([str(source.absolute()), *watch], temporary)
+            return _run(process, root, timeout_s, shown(source.absolute(), root), unblocked)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
+def _temporary(root: Path) -> str:
     try:
         build_folder(root).mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=".child-", dir=build_folder(root))
+        return tempfile.mkdtemp(prefix=".child-", dir=build_folder(root))
     except OSError as error:
         todo = "Where farm may not write, run `farm build` beforehand"
         raise denied("cannot keep components", str(build_folder(root)), error, todo) from error
-    try:
-        return _run(
-            _start([str(source.absolute()), *watch], temporary), root, timeout_s, shown(source.absolute(), root)
-        )
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _start(arguments: Sequence[str], temporary: str) -> subprocess.Popen[bytes]:
@@ -66,13 +76,16 @@ def _start(arguments: Sequence[str], temporary: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _run(process: subprocess.Popen[bytes], root: Path, timeout_s: float, where: str) -> Path:
+def _run(process: subprocess.Popen[bytes], root: Path, timeout_s: float, where: str, unblocked: Iterable[int]) -> Path:
+    """Wait for a child, the one time when signals may come; called, and left, with them blocked."""
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         why = f"code at import or pip did not end in {timeout_s:.0f} s"
         raise BadComponent(Problem("build took too long", where, why, "Do at import what ends soon")) from None
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         _end(process)
         for folder in (build_folder(root), packages_folder(root)):
             # A child that was killed could not remove what it had begun.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -57,6 +61,39 @@ def test_a_builder_that_was_stopped_leaves_no_process(tmp_path: Path) -> None:
             building.result()
     _, alive = psutil.wait_procs(children, PATIENCE_S)
     assert alive == []
+
+
+@pytest.mark.parametrize(("library", "name"), [(tempfile, "mkdtemp"), (subprocess, "Popen")])
+def test_a_signal_that_comes_before_what_was_begun_is_known_leaves_none_of_it(
+    library: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": ENDLESS})
+    begun: Callable[..., Any] = getattr(library, name)
+
+    def signalled(*words: Any, **more: Any) -> Any:
+        result = begun(*words, **more)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(library, name, signalled)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build_in_child(tmp_path / "hello.py")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [*(tmp_path / ".farm" / "build").iterdir()] == []
+    assert psutil.Process().children() == []
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_builder_itself_is_ended_by_a_signal(tmp_path: Path) -> None:
+    write_files(tmp_path, {"farm.toml": "", "hello.py": ENDLESS})
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build_in_child, tmp_path / "hello.py", (), 20.0)
+        children_of(os.getpid())[0].terminate()
+        with pytest.raises(BadComponent, match="the builder died .*by signal SIGTERM"):
+            building.result()
 
 
 def test_two_builders_of_one_handler_both_succeed(tmp_path: Path) -> None:
