@@ -68,9 +68,7 @@ class Bulk:
         self._session = session
         self._items = items
         self._wait = wait
-        self._keys = secrets.token_urlsafe(
-            16
-        )  # what they all begin with: drawn once, for a draw costs more than a hash
+        self._keys = secrets.token_urlsafe(16)  # what all begin with: drawn once, a draw costs more than a hash
         self._key_count = 0
         self._open: dict[int, Publish] = {}
         self._again: deque[Publish] = deque()
