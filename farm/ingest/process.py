@@ -67,7 +67,8 @@ def triggers_of(spec: FarmSpec, own_id: str) -> list[Trigger]:
         for place, trigger in enumerate(component.triggers):
             durable = durable_of(trigger, name, own_id, seen[trigger.broker, trigger.topic])
             found.append(Trigger(len(found), name, trigger, durable, place))
-            seen[trigger.broker, trigger.topic] += not trigger.group
+            if not trigger.group:
+                seen[trigger.broker, trigger.topic] += 1
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ class EmbeddedServer(ServerProcess):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.files = ServerFolder(folder)
+
+    def start(self) -> None:
+        """It listens first, and then says where."""
+        super().start()
+        end_s = time.monotonic() + WITHIN_S
+        while not any(path.stat().st_size for path in self.files.ports):
+            assert time.monotonic() < end_s, self.log
+            time.sleep(0.005)
 
     @property
     def running(self) -> bool:

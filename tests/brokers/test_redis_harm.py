@@ -172,11 +172,10 @@ class TestStandingStill:
         await eventually(lambda: bool(told), "the fault")
         monkeypatch.undo()
         assert isinstance(told[0]["exception"], ZeroDivisionError)
+        port = client.get_connection_kwargs()["port"]
+        down = ("down", f"redis://127.0.0.1:{port}: a fault of farm's own")
+        await eventually(lambda: down in ends.states, "the end of this life")
         await eventually(lambda: ends.states[-1][0] == "up", "another life")
-        assert (
-            "down",
-            f"redis://127.0.0.1:{client.get_connection_kwargs()['port']}: a fault of farm's own",
-        ) in ends.states
         await ends.publish(Message("1", "a.b", b"x"))
         await eventually(lambda: payloads(came) == [b"x"], "the message")
 
