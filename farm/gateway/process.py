@@ -17,7 +17,7 @@ import uvloop
 
 from farm import log
 from farm.client.aio import Relay
-from farm.errors import FarmError, Internal, Unanswered
+from farm.errors import Internal, Unanswered
 from farm.gateway.app import Listener, start
 from farm.gateway.counts import Counts
 from farm.gateway.guard import LOOPBACK_NAMES, Door
@@ -26,7 +26,7 @@ from farm.gateway.protocol import CONNECTIONS_LIMIT, Limits
 from farm.gateway.routes import Served
 from farm.gateway.websockets import Hub
 from farm.spec import BrokerSpec
-from farm.wire.lifeline import Drain, Peer, Post, Ready, Refused, State
+from farm.wire.lifeline import Drain, Peer, Post, Ready, State
 from farm.wire.sockets import Sockets
 
 PROMISE_S: Final = 5.0
@@ -36,7 +36,10 @@ ORPHANED: Final = 70
 
 
 def main(post: Post) -> int:
-    """Run the gateway until drained; the exit code. Runs after the fork, owns all it opens."""
+    """Run the gateway until drained; the exit code. Runs after the fork, owns all it opens.
+
+    Raises: as `bind_all`.
+    """
     for name in ("root", "error", "server", "websockets"):
         logging.getLogger(f"sanic.{name}").setLevel(logging.ERROR)  # a client that goes away is no event
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -45,11 +48,7 @@ def main(post: Post) -> int:
 
 async def run(post: Post, limits: Limits | None = None) -> int:
     """As `main`, on a loop that runs."""
-    try:
-        bound = bind_all(post.spec, post.listens)
-    except FarmError as error:
-        post.lifeline.send(Refused(error.exit_code, [str(problem) for problem in error.problems]))
-        return error.exit_code
+    bound = bind_all(post.spec, post.listens)
     with Sockets() as sockets:
         gateway = Gateway(post, Relay(sockets, post.rundir.relay))
         try:

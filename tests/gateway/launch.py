@@ -15,11 +15,12 @@ from pathlib import Path
 import uvloop
 
 from farm import log
+from farm.errors import FarmError
 from farm.gateway import process
 from farm.gateway.protocol import Limits
 from farm.rundir import Rundir
 from farm.spec import AppSpec, FarmSpec, GatewaySpec, MemorySpec
-from farm.wire.lifeline import ChildEnd, Post
+from farm.wire.lifeline import ChildEnd, Post, Refused
 from farm.wire.pulse import Board
 
 
@@ -45,10 +46,14 @@ def main(fd: str, state: str, runtime: str, text: str) -> int:
         board=board,
         listens=given["listens"],
     )
-    if given["limits"]:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(process.run(post, Limits(**given["limits"])))
-    return process.main(post)
+    try:
+        if given["limits"]:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(process.run(post, Limits(**given["limits"])))
+        return process.main(post)
+    except FarmError as error:  # as farm.control.child says it
+        post.lifeline.send(Refused(error.exit_code, [str(problem) for problem in error.problems]))
+        return error.exit_code
 
 
 if __name__ == "__main__":
