@@ -26,7 +26,7 @@ from farm.broker import (
 from farm.brokers.backlog import Backlog
 from farm.brokers.options.redis import RedisSpec
 from farm.brokers.redis_connection import Connection
-from farm.brokers.redis_entries import words_of
+from farm.brokers.redis_entries import count_of, words_of
 from farm.brokers.redis_groups import Groups
 from farm.brokers.redis_life import Life
 from farm.brokers.redis_publisher import Answer, Publisher, set_apart
@@ -184,8 +184,8 @@ class RedisBroker(Broker):
         for message in messages:
             words = words_of(message, BODY)
             part = self._publisher.part(life, ask, message.subject, 2 * message.size_bytes)
-            count = -len(words) if message.subject in self._groups.topics else len(words)
-            part.words += (message.subject, message.payload, count)
+            needed = message.subject in self._groups.topics
+            part.words += (message.subject, message.payload, count_of(words, needed=needed))
             part.words += words
 
     def _route(self, pattern: str) -> _Route:

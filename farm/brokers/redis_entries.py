@@ -33,6 +33,11 @@ def words_of(message: Message, body: bytes) -> list[Word]:
     return words
 
 
+def count_of(words: Sequence[Word], *, needed: bool) -> int:
+    """How many words there are, as the scripts read it: below 0 where some stream must keep them."""
+    return -len(words) if needed else len(words)
+
+
 def message_of(subject: str, words: Sequence[bytes], body: bytes, source_id: str) -> Message:
     """The message of an entry, whoever made it; never raises.
 

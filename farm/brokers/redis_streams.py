@@ -29,7 +29,7 @@ from farm.broker import (
 )
 from farm.brokers.options.redis import RedisStreamsSpec
 from farm.brokers.redis_connection import Connection
-from farm.brokers.redis_entries import SUBJECT, message_of, unpacked, words_of
+from farm.brokers.redis_entries import SUBJECT, count_of, message_of, unpacked, words_of
 from farm.brokers.redis_groups import Groups
 from farm.brokers.redis_inlets import Inlets
 from farm.brokers.redis_life import Life
@@ -281,8 +281,8 @@ class RedisStreamsBroker(Broker):
 
     def _put(self, part: Part, message: Message) -> None:
         words = words_of(message, self._body)
-        count = -len(words) if message.subject in self._groups.topics else len(words)
-        part.words += (message.subject, message.dedup if part.life.features.idmp else "", count)
+        dedup, needed = message.dedup if part.life.features.idmp else "", message.subject in self._groups.topics
+        part.words += (message.subject, dedup, count_of(words, needed=needed))
         part.words += words
 
     def _heard(self, subject: str, heard: list[Heard]) -> None:
