@@ -116,10 +116,8 @@ class Consumer:
           start: the sequence that it was made anew with. A server may remember an older one of that name, and deliver
             what was settled: of a consumer that is ours alone we know better.
         """
-        early, self._early = self._early, {}
         if not self.is_on(stream):
-            self._say([raw[1] for raw in early.values()], NAK)
-            early.clear()
+            self._refuse_early()
             self._held, self._settled, self._floor = {}, {}, 0
             self._held_bytes = 0
             self._released.clear()
@@ -132,6 +130,7 @@ class Consumer:
         self._next_subject = f"{NEXT}.{stream.name}.{self.subscription.durable}"
         self.placed = True
         self._pulls.forget()
+        early, self._early = self._early, {}
         for raw in early.values():
             self._take(raw)
         self._settle_again(time.monotonic() + SETTLE_AGAIN_S)
@@ -213,8 +212,7 @@ class Consumer:
             self._quiet = True
             self._connection.drain(self._sid)
             self._pulls.forget()
-            self._say([raw[1] for raw in self._early.values()], NAK)
-            self._early.clear()
+            self._refuse_early()
             waiting = list(self._waiting)
             self._waiting.clear()
             for delivery in waiting:
@@ -227,6 +225,10 @@ class Consumer:
         self._held.clear()
         self._held_bytes = 0
         self._fresh.clear()
+
+    def _refuse_early(self) -> None:
+        self._say([ack for _, ack, _, _ in self._early.values()], NAK)
+        self._early.clear()
 
     def _drop(self, held: _Held) -> None:
         del self._held[held.seq]
