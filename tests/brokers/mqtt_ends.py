@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,6 +21,28 @@ from tests.contract.mqtt_rig import KEPT, PlainClient
 from tests.servers import Mosquitto
 
 VERSIONS = ("5", "3.1.1")
+
+
+class Door(ABC):
+    """A server of a test's own, which answers as that wants."""
+
+    port = 0
+
+    @abstractmethod
+    async def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+
+
+AnyDoor = TypeVar("AnyDoor", bound=Door)
+
+
+@asynccontextmanager
+async def opened(door: AnyDoor) -> AsyncIterator[AnyDoor]:
+    """It, on a port of its own."""
+    server = await asyncio.start_server(door.enter, "127.0.0.1", 0)
+    door.port = server.sockets[0].getsockname()[1]
+    yield door
+    server.close()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,7 +10,7 @@ from farm.broker import Home
 from farm.brokers.mqtt_link import Link
 from farm.brokers.options.mqtt import MqttSpec
 from farm.testing.rig import eventually
-from tests.brokers.mqtt_ends import broker_of, spec_of
+from tests.brokers.mqtt_ends import Door, broker_of, opened, spec_of
 
 CONNACK = b"\x20\x03\x00\x00\x00"
 SUBSCRIBE, DISCONNECT = 0x82, 0xE0
@@ -20,11 +18,10 @@ GRANTED, REFUSED, SILENT = 0x01, 0x87, 0x100  # SILENT: it ends the connection i
 RETAINED_WANTED = 0  # of a SUBSCRIBE's options: what was retained before is sent now
 
 
-class Door:
+class GrantingDoor(Door):
     """A server. said: its answers to the first SUBSCRIBEs, then it grants all; asked: the SUBSCRIBEs."""
 
-    def __init__(self, said: Sequence[int]) -> None:
-        self.port = 0
+    def __init__(self, *said: int) -> None:
         self.asked: list[bytes] = []
         self._said = list(said)
 
@@ -49,21 +46,12 @@ class Door:
         writer.close()
 
 
-@asynccontextmanager
-async def door_of(*said: int) -> AsyncIterator[Door]:
-    door = Door(said)
-    server = await asyncio.start_server(door.enter, "127.0.0.1", 0)
-    door.port = server.sockets[0].getsockname()[1]
-    yield door
-    server.close()
-
-
 @pytest.mark.parametrize("said", [SILENT, REFUSED])
 async def test_what_was_retained_is_asked_for_until_the_subscription_is_granted(
     home: Home, monkeypatch: pytest.MonkeyPatch, said: int
 ) -> None:
     monkeypatch.setattr("farm.brokers.mqtt_lane.AGAIN_S", 0.1)
-    async with door_of(said) as door:
+    async with opened(GrantingDoor(said)) as door:
         async with broker_of(door.spec, home, up=False) as ends:
             ends.trigger(0, "a.b")
             await eventually(lambda: len(door.asked) == 2 and ends.broker.state == "up", "it to be granted")
@@ -74,7 +62,7 @@ async def test_what_was_retained_is_asked_for_until_the_subscription_is_granted(
 
 
 async def test_what_was_refused_is_new_to_the_next_life_too(home: Home) -> None:
-    async with door_of(REFUSED) as door:
+    async with opened(GrantingDoor(REFUSED)) as door:
         async with broker_of(door.spec, home, up=False) as ends:
             ends.trigger(0, "a.b")
             await eventually(lambda: ends.broker.state == "down", "the refusal")
@@ -86,7 +74,7 @@ async def test_what_was_refused_is_new_to_the_next_life_too(home: Home) -> None:
 
 async def test_a_listener_that_takes_the_place_of_another_in_one_turn_is_known_to_the_server(home: Home) -> None:
     """The server puts on each message which subscription it is for: the one that has ended is nobody's."""
-    async with door_of() as door, broker_of(door.spec, home, up=False) as ends:
+    async with opened(GrantingDoor()) as door, broker_of(door.spec, home, up=False) as ends:
         _, end = ends.listener("a.b")
         await eventually(lambda: len(door.asked) == 1 and ends.broker.state == "up", "the first")
         end()
@@ -97,7 +85,7 @@ async def test_a_listener_that_takes_the_place_of_another_in_one_turn_is_known_t
 
 
 async def test_a_refused_subscription_that_nobody_wants_any_longer_is_no_fault(home: Home) -> None:
-    async with door_of(REFUSED) as door, broker_of(door.spec, home, up=False) as ends:
+    async with opened(GrantingDoor(REFUSED)) as door, broker_of(door.spec, home, up=False) as ends:
         _, end = ends.listener("a.b")
         await eventually(lambda: ends.broker.state == "down", "the refusal")
         end()
@@ -107,7 +95,7 @@ async def test_a_refused_subscription_that_nobody_wants_any_longer_is_no_fault(h
 
 async def test_connections_that_farm_itself_ends_soon_are_no_reason_to_be_careful(home: Home) -> None:
     """After several that were cut, publishes go one at a time for a while."""
-    async with door_of() as door, broker_of(door.spec, home) as ends:
+    async with opened(GrantingDoor()) as door, broker_of(door.spec, home) as ends:
         lane = vars(ends.broker)["_sessions"]["main"].lane
         for _ in range(3):
             link = lane.link
@@ -127,7 +115,7 @@ async def test_a_subscription_that_is_refused_is_not_asked_for_again_at_once(
 
     monkeypatch.setattr("farm.brokers.mqtt_lane.TICK_S", 0.01)
     monkeypatch.setattr(Link, "tick", look)
-    async with door_of(REFUSED) as door, broker_of(door.spec, home, up=False) as ends:
+    async with opened(GrantingDoor(REFUSED)) as door, broker_of(door.spec, home, up=False) as ends:
         ends.trigger(0, "a.b")
         await eventually(lambda: ends.broker.state == "down", "the refusal")
         enough = looked + 5

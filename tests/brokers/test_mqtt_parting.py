@@ -13,7 +13,7 @@ from farm.broker import Home
 from farm.brokers.mqtt import MqttBroker
 from farm.brokers.mqtt_packets import publish
 from farm.testing.rig import Ends, eventually, payloads
-from tests.brokers.mqtt_ends import broker_of, spec_of
+from tests.brokers.mqtt_ends import Door, broker_of, opened, spec_of
 
 SUBSCRIBE, PUBACK, DISCONNECT = 0x82, 0x40, 0xE0
 DUP = 0x08
@@ -30,13 +30,12 @@ def sent(mid: int, *, again: bool = False) -> bytes:
     return bytes((packet[0] | DUP * again,)) + packet[1:]
 
 
-class Door:
+class KeepingDoor(Door):
     """A server that keeps one session. greetings: what it says first on each connection; heard: it may hear goodbyes;
     acked: numbers of PUBACKs, by connection.
     """
 
     def __init__(self, greetings: Sequence[bytes]) -> None:
-        self.port = 0
         self.heard = asyncio.Event()
         self.parting = asyncio.Event()
         self.acked: list[list[int]] = []
@@ -64,13 +63,10 @@ class Door:
 
 
 @asynccontextmanager
-async def door_of(*greetings: bytes) -> AsyncIterator[Door]:
-    door = Door(greetings)
-    server = await asyncio.start_server(door.enter, "127.0.0.1", 0)
-    door.port = server.sockets[0].getsockname()[1]
-    yield door
-    door.heard.set()
-    server.close()
+async def door_of(*greetings: bytes) -> AsyncIterator[KeepingDoor]:
+    async with opened(KeepingDoor(greetings)) as door:
+        yield door
+        door.heard.set()
 
 
 def connect_again(ends: Ends) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 from websockets.frames import Frame, Opcode
@@ -13,7 +12,7 @@ from websockets.typing import Subprotocol
 
 from farm.broker import Home
 from farm.testing.rig import eventually
-from tests.brokers.mqtt_ends import broker_of, spec_of
+from tests.brokers.mqtt_ends import Door, broker_of, opened, spec_of
 
 CONNACK = b"\x20\x03\x00\x00\x00"
 GOING_AWAY = b"\x03\xe9"
@@ -21,11 +20,10 @@ GOING_AWAY = b"\x03\xe9"
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Door:
+class OpenDoor(Door):
     """A server whose connections stay open until the other side ends them."""
 
     def __init__(self, talk: Talk) -> None:
-        self.port = 0
         self.count = 0
         self.open = 0
         self._talk = talk
@@ -42,15 +40,6 @@ class Door:
         finally:
             self.open -= 1
             writer.close()
-
-
-@asynccontextmanager
-async def door_of(talk: Talk) -> AsyncIterator[Door]:
-    door = Door(talk)
-    server = await asyncio.start_server(door.enter, "127.0.0.1", 0)
-    door.port = server.sockets[0].getsockname()[1]
-    yield door
-    server.close()
 
 
 async def say_nothing(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
@@ -73,7 +62,7 @@ async def let_in_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamW
 
 async def test_a_server_that_never_answers_is_not_kept_waiting_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("farm.brokers.mqtt_lane.CONNECT_S", 0.1)
-    async with door_of(say_nothing) as door:
+    async with opened(OpenDoor(say_nothing)) as door:
         async with broker_of(spec_of(1, url=f"ws://127.0.0.1:{door.port}"), home, up=False) as ends:
             await eventually(lambda: door.count >= 3, "some tries")
             assert ends.broker.fault.endswith(": no answer")
@@ -98,14 +87,14 @@ async def test_the_answer_of_a_proxy_that_lets_nobody_through_is_told(home: Home
         writer.close()
 
     async with (
-        door_of(refuse) as door,
+        opened(OpenDoor(refuse)) as door,
         broker_of(spec_of(1, url=f"ws://127.0.0.1:{door.port}/edge?x=1"), home, up=False) as ends,
     ):
         assert ends.broker.fault.endswith(fault)
 
 
 async def test_a_websocket_that_is_over_is_a_connection_that_is_over(home: Home) -> None:
-    async with door_of(let_in_and_close) as door:
+    async with opened(OpenDoor(let_in_and_close)) as door:
         spec = spec_of(1, url=f"ws://127.0.0.1:{door.port}", keep_alive_s=600.0)
         async with broker_of(spec, home, up=False) as ends:
             ends.trigger(0, "a.b")
